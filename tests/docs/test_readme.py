@@ -1,0 +1,111 @@
+"""Every command of the README is run.
+
+Commands in `console` blocks are run here, training ones cut to one round. Commands in `sh` blocks take minutes: .ci/run
+runs them in a fresh checkout.
+"""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.mpirun import ROOT, clean_environment, launcher, mpirun
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MODULE = "fedcomloc_mpi.train"
+
+
+def commands(language: str) -> list[str]:
+    """The commands of all fenced blocks of one language, without the prompt."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    return [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
+
+
+TRAINING = [command for command in commands("console") if command.startswith("mpirun ")]
+INSTALL = [command for command in commands("console") if " pip install " in command]
+CHEAP = [command for command in commands("console") if command not in TRAINING + INSTALL]
+
+
+def test_readme_has_no_other_blocks() -> None:
+    assert set(re.findall(r"^```(\w+)$", README, re.MULTILINE)) == {"console", "sh"}
+    assert commands("sh") == ["make train", "make test"]
+    assert TRAINING
+    assert INSTALL
+    assert CHEAP
+
+
+def test_ci_runs_the_long_commands() -> None:
+    lines = (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
+    assert set(commands("sh")) <= set(lines)
+
+
+@pytest.mark.parametrize("command", CHEAP)
+def test_cheap_command(command: str, tmp_path: Path) -> None:
+    words = shlex.split(command)
+    assert words[0] == "python"
+    done = subprocess.run(
+        [sys.executable, *words[1:]],
+        cwd=tmp_path,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", TRAINING)
+def test_training_command(command: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    mpi, ranks_flag, ranks, python, *arguments = shlex.split(command)
+    assert (mpi, ranks_flag, python) == ("mpirun", "-n", "python")
+    if "--data-dir" in arguments:
+        (tmp_path / "data").symlink_to(request.getfixturevalue("test_data"))
+    job = mpirun(int(ranks), [*arguments, "--rounds", "1"], cwd=tmp_path, timeout=110)
+    assert job.returncode == 0, job
+    (run,) = (tmp_path / "runs").iterdir()
+    listed = re.findall(r"`(\w+\.\w+)`", README.partition("| file |")[2].partition("## ")[0])
+    assert len(listed) >= 8
+    assert {path.name for path in run.iterdir() if path.is_file()} == set(listed)
+
+
+def test_launcher_is_the_readme_s_mpirun() -> None:
+    """`mpirun` of an active virtual environment is the program that the tests start jobs with."""
+    beside = Path(sys.executable).parent / "mpirun"
+    if not beside.exists():
+        pytest.skip("this Python has no mpirun beside it: the site's MPI is in use")
+    assert beside.read_bytes() == Path(launcher()).read_bytes()
+
+
+@pytest.mark.parametrize("command", INSTALL)
+def test_install_command(command: str, tmp_path: Path) -> None:
+    """The command as it stands, in a copy of the checkout; into a folder of its own and without the dependencies."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, source)
+    shutil.copytree(
+        ROOT / "fedcomloc_mpi",
+        source / "fedcomloc_mpi",
+        ignore=shutil.ignore_patterns("__pycache__", "*.so"),
+    )
+    target = tmp_path / "target"
+    # "0" switches build isolation off: pip takes the variable for the value of build_isolation.
+    settings = {"PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_TARGET": str(target)}
+    words = shlex.split(command)
+    done = subprocess.run(
+        [sys.executable, *words[1:]],
+        cwd=source,
+        env=clean_environment(settings),
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (target / "fedcomloc_mpi" / "errors.py").exists()
