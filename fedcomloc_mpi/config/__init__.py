@@ -1,0 +1,46 @@
+"""Configuration: flags, TOML files, defaults and checks of `python -m fedcomloc_mpi.train`.
+
+The tree of dataclasses in tree.py is the one table that everything else here is made from.
+"""
+
+from fedcomloc_mpi.config.datasets import DATASETS, DatasetDefaults
+from fedcomloc_mpi.config.describe import help_text, markdown_table, resolved_text
+from fedcomloc_mpi.config.directions import DirectionConfig, method_compression, model_compression
+from fedcomloc_mpi.config.load import load_config
+from fedcomloc_mpi.config.methods import METHODS, Method
+from fedcomloc_mpi.config.resolve import Resolved, make_config
+from fedcomloc_mpi.config.toml import read_toml, to_toml
+from fedcomloc_mpi.config.tree import (
+    OPTIONS,
+    AlgorithmConfig,
+    CompressionConfig,
+    Config,
+    DataConfig,
+    RuntimeConfig,
+    to_flat,
+)
+
+__all__ = [
+    "DATASETS",
+    "METHODS",
+    "OPTIONS",
+    "AlgorithmConfig",
+    "CompressionConfig",
+    "Config",
+    "DataConfig",
+    "DatasetDefaults",
+    "DirectionConfig",
+    "Method",
+    "Resolved",
+    "RuntimeConfig",
+    "help_text",
+    "load_config",
+    "make_config",
+    "markdown_table",
+    "method_compression",
+    "model_compression",
+    "read_toml",
+    "resolved_text",
+    "to_flat",
+    "to_toml",
+]
