@@ -1,0 +1,18 @@
+"""Data sets in memory and their division among clients. Cheap to import: no torch, no sklearn."""
+
+from fedcomloc_mpi.data.datasets import DATASETS, Dataset, load
+from fedcomloc_mpi.data.download import download
+from fedcomloc_mpi.data.partition import PARTITIONS, Partition, partition, save_partition
+from fedcomloc_mpi.data.torchvision_import import import_torchvision
+
+__all__ = [
+    "DATASETS",
+    "PARTITIONS",
+    "Dataset",
+    "Partition",
+    "download",
+    "import_torchvision",
+    "load",
+    "partition",
+    "save_partition",
+]
