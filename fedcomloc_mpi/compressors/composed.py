@@ -1,0 +1,33 @@
+"""Double compression: TopK first, then Q_r on what is kept."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedcomloc_mpi.compressors.compressed import Compressed, layer_bounds
+from fedcomloc_mpi.compressors.quantize import check_quantization, dequantize, quantize
+from fedcomloc_mpi.compressors.topk import TopK
+from fedcomloc_mpi.layout import Layout
+
+
+@dataclass(frozen=True)
+class TopKQuantize:
+    """Keep ceil(density * d) entries and quantize them; one that rounds to 0 stays in the support."""
+
+    layout: Layout
+    density: float
+    bits: int
+    norm: str = "max"
+    name = "topk+quantize"
+    lossless = False
+
+    def __post_init__(self) -> None:
+        check_quantization(self.bits, self.norm)
+
+    def compress(self, vector: np.ndarray, key: int, reference: np.ndarray | None = None) -> Compressed:
+        """Return the kept, quantized entries of `vector`; see `Compressor.compress`."""
+        kept = TopK(self.layout, self.density).compress(vector, key, reference)
+        indices = None if kept.mask is None else kept.indices()
+        levels = quantize(kept.values, self.layout, indices, self.bits, self.norm, key)
+        values = dequantize(levels, layer_bounds(self.layout, indices))
+        return Compressed(self.layout, kept.mask, kept.count, values, levels, known_indices=indices)

@@ -1,0 +1,67 @@
+"""What a compressor returns and the wire carries: a support, and a value or a level for each entry of it."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fedcomloc_mpi.compressors import bitmap
+from fedcomloc_mpi.layout import Layout
+
+
+@dataclass(frozen=True, eq=False)
+class Levels:
+    """Quantization levels of the kept entries.
+
+    levels: int32 [k], signed, in index order, |level| <= 2^bits - 1. scales: float32 [number of layers] (float64 where
+    the compressed vector is float64); an entry of layer i has the value float32(level * scales[i] / (2^bits - 1)),
+    computed in float64. bits: magnitude bits, 1 to 16.
+    """
+
+    levels: np.ndarray
+    scales: np.ndarray
+    bits: int
+
+
+@dataclass(frozen=True, eq=False)
+class Compressed:
+    """A compressed vector of `layout.size` entries.
+
+    mask: uint8 [ceil(d / 8)], bit i % 8 (least significant first) of byte i // 8 says that entry i is kept, padding
+    bits are 0; None when every entry is kept. count: entries kept (k). values: float32 [k] (float64 in double-precision
+    tests), in index order, exactly what the receiver will hold. levels: set when the values are quantized; they
+    determine `values`. known_indices: the mask's indices where the maker has them already.
+    """
+
+    layout: Layout
+    mask: np.ndarray | None
+    count: int
+    values: np.ndarray
+    levels: Levels | None = None
+    known_indices: np.ndarray | None = field(default=None, repr=False)
+
+    def indices(self) -> np.ndarray:
+        """Return the kept entries' indices, int64 [k], ascending; computed once, not to be written to."""
+        if self.known_indices is None:
+            size = self.layout.size
+            found = np.arange(size) if self.mask is None else bitmap.to_indices(self.mask, size)
+            object.__setattr__(self, "known_indices", found)
+        assert self.known_indices is not None
+        return self.known_indices
+
+    def write_to(self, out: np.ndarray) -> None:
+        """Write the decompressed vector into `out` (1-D, length d, any float dtype)."""
+        if self.mask is None:
+            out[:] = self.values
+        else:
+            out.fill(0)
+            out[self.indices()] = self.values
+
+
+def layer_bounds(layout: Layout, indices: np.ndarray | None) -> list[int]:
+    """Return where each layer begins among the kept entries: layer i's are numbers bounds[i] to bounds[i + 1] - 1.
+
+    `indices`: the kept entries, integers, ascending; None when every entry is kept.
+    """
+    if indices is None:
+        return list(layout.offsets)
+    return [int(bound) for bound in np.searchsorted(indices, layout.offsets)]

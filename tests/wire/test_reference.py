@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedcomloc_mpi.compressors import bitmap, select_topk
+from fedcomloc_mpi.layout import Layout
+from fedcomloc_mpi.wire import Reference
+from fedcomloc_mpi.wire import reference as reference_module
+from fedcomloc_mpi.wire.reference import fingerprint
+
+A, B, C, M = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, (1 << 64) - 1
+
+
+def fingerprint_by_the_page(vector):
+    """docs/wire-format.md, word by word, in Python's integers."""
+
+    def mix(z):
+        z = ((z ^ (z >> 30)) * B) & M
+        z = ((z ^ (z >> 27)) * C) & M
+        return z ^ (z >> 31)
+
+    def word(z):
+        z = ((z ^ (z >> 32)) * B) & M
+        return z ^ (z >> 29)
+
+    raw = vector.astype("<f4").tobytes()
+    raw += bytes(len(raw) % 8)
+    words = [int.from_bytes(raw[i : i + 8], "little") for i in range(0, len(raw), 8)]
+    total = 0
+    for b in range(0, len(words), 8192):
+        block = sum(word((w + (i + 1) * A) & M) for i, w in enumerate(words[b : b + 8192]))
+        total += mix((block + (b // 8192 + 1) * A) & M)
+    return mix((total + len(vector)) & M)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 1000, 16383, 16384, 16385, 16386, 40_001])
+def test_fingerprint_is_what_the_page_says(size):
+    vector = np.random.default_rng(size).standard_normal(size).astype(np.float32)
+    assert fingerprint(vector) == fingerprint_by_the_page(vector)
+
+
+def test_fingerprint_of_fixed_vectors():
+    # Never to change without another version of the format.
+    assert fingerprint(np.zeros(0, np.float32)) == 0
+    assert fingerprint(np.arange(5, dtype=np.float32)) == 0x1DAD050C6BB29B73
+
+
+@pytest.mark.parametrize("size", [1, 2, 31, 64])
+def test_every_single_bit_changes_the_fingerprint(size):
+    words = np.random.default_rng(size).integers(0, 2**31, size, dtype=np.uint32)
+    seen = {fingerprint(words.view(np.float32))}
+    for bit in range(32 * size):
+        changed = words.copy()
+        changed[bit // 32] ^= np.uint32(1 << bit % 32)
+        seen.add(fingerprint(changed.view(np.float32)))
+    assert len(seen) == 32 * size + 1
+
+
+@pytest.mark.parametrize("kind", ["normal", "signs", "mostly zero"])
+def test_every_exchange_of_two_different_entries_changes_the_fingerprint(kind):
+    random = np.random.default_rng(3)
+    vector = random.standard_normal(120).astype(np.float32)
+    if kind == "signs":
+        vector = np.sign(vector)
+    elif kind == "mostly zero":
+        vector[random.random(120) < 0.9] = 0
+        vector[::7] = -0.0
+    words = vector.view(np.uint32)
+    original = fingerprint(vector)
+    for i in range(120):
+        for j in range(i):
+            if words[i] != words[j]:
+                changed = vector.copy()
+                changed[[i, j]] = vector[[j, i]]
+                assert fingerprint(changed) != original, (i, j)
+
+
+def test_exchanged_blocks_and_trailing_zeros_change_the_fingerprint():
+    vector = np.random.default_rng(0).standard_normal(32768).astype(np.float32)
+    assert fingerprint(np.roll(vector, 16384)) != fingerprint(vector)
+    assert len({fingerprint(np.zeros(size, np.float32)) for size in range(50)}) == 50
+
+
+def test_is_computed_once_and_only_when_asked_for(monkeypatch):
+    calls = []
+
+    def counted(vector):
+        calls.append(vector.size)
+        return 7
+
+    monkeypatch.setattr(reference_module, "fingerprint", counted)
+    reference = Reference(np.ones(3, np.float32), Layout([3]))
+    assert calls == []
+    assert (reference.fingerprint, reference.fingerprint, calls) == (7, 7, [3])
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_masks(data):
+    vector = np.array(
+        data.draw(st.lists(st.sampled_from([0.0, -0.0, 1.5, -2.0, 1e-45]), max_size=40)), np.float32
+    )
+    reference = Reference(vector, Layout([vector.size]))
+    expected = [i for i, word in enumerate(vector.view(np.uint32).tolist()) if word]
+    assert bitmap.to_indices(reference.support_mask, vector.size).tolist() == expected
+    for k in (0, vector.size // 2, vector.size):
+        assert reference.topk_mask(k).tobytes() == select_topk(vector, k).tobytes()
+    assert reference.topk_mask(0) is reference.topk_mask(0)
+
+
+@pytest.mark.parametrize(
+    "vector", [np.zeros(3, np.float64), np.zeros(4, np.float32), np.zeros(6, np.float32)[::2]]
+)
+def test_refuses_another_shape_or_dtype(vector):
+    with pytest.raises(ValueError, match="contiguous float32"):
+        Reference(vector, Layout([3]))
