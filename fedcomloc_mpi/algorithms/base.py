@@ -1,0 +1,93 @@
+"""What an algorithm is to the rest of the program: three functions on vectors.
+
+An algorithm knows nothing of MPI, bytes, ranks or data sets. All vectors are 1-D torch tensors of one dtype and one
+length d; float32 in a run, any floating dtype in tests. A tuple of vectors (`Vectors`) stands where an algorithm sends
+or stores more than one.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from torch import Tensor
+
+Vectors = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Round:
+    """The numbers of one round that all ranks share.
+
+    number: from 1. local_steps: steps that every client of the cohort does before it communicates. stepsize: of those
+    steps. probability: of communicating after a step (1 / local_steps when the number of steps is fixed). clients: all
+    clients; cohort: the clients of this round.
+    """
+
+    number: int
+    local_steps: int
+    stepsize: float
+    probability: float
+    clients: int
+    cohort: int
+
+
+class LocalProblem(Protocol):
+    """What an algorithm may ask of the client that it runs on."""
+
+    def gradient(self, model: Tensor) -> Tensor:
+        """Return the gradient of the client's loss at `model` [d], over a minibatch drawn afresh for every call.
+
+        The result [d] may be overwritten by the caller, and is by the next call.
+        """
+
+    def compress(self, model: Tensor) -> Tensor:
+        """Return C(model) [d], decompressed; overwritten by the next call."""
+
+
+class Algorithm(ABC):
+    """One federated learning method, as the functions that clients and server evaluate in a round.
+
+    Class attributes say how many vectors of length d a client keeps between rounds (`control_vectors`, zero at first),
+    the server keeps beside the model (`server_vectors`, zero at first), and travel up from each client and down to all.
+    The first vector of a broadcast is always the model.
+    """
+
+    control_vectors: ClassVar[int] = 0
+    server_vectors: ClassVar[int] = 0
+    uplink_vectors: ClassVar[int] = 1
+    downlink_vectors: ClassVar[int] = 1
+
+    @abstractmethod
+    def local(
+        self, round: Round, broadcast: Vectors, control: Vectors, problem: LocalProblem, upload: Vectors
+    ) -> None:
+        """Run one client's local steps from the last `broadcast`; write what travels into `upload`.
+
+        `broadcast` and `control` are only read.
+        """
+
+    @abstractmethod
+    def aggregate(
+        self, round: Round, mean: Vectors, server: Vectors, before: Vectors, broadcast: Vectors
+    ) -> None:
+        """Compute on the server, from the `mean` of the uploads, what is broadcast, and update the `server` vectors.
+
+        `before` is the broadcast that the round started from; `broadcast` is written. In a run `mean` and `server` are
+        float64.
+        """
+
+    @abstractmethod
+    def commit(
+        self, round: Round, before: Vectors, after: Vectors, upload: Vectors, control: Vectors
+    ) -> None:
+        """Update a client's `control` vectors once the round's broadcast has arrived.
+
+        `before` and `after` are the broadcasts that the round started from and ended with; `upload` is what travelled,
+        after compression, and may be overwritten.
+        """
+
+    def add_to_control_sum(self, round: Round, mean: Vectors, after: Vectors, total: Tensor) -> None:
+        """Add to `total` [d] what the commits of the round's cohort add to the sum of all control variates.
+
+        `mean` is that of the uploads, `after` the new broadcast. Methods without control variates add nothing.
+        """

@@ -1,0 +1,153 @@
+"""The round loop of a client rank, which runs several virtual clients one after the other."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedcomloc_mpi.algorithms import Vectors
+from fedcomloc_mpi.errors import NonFiniteError
+from fedcomloc_mpi.metrics.stopwatch import CLIENT_PARTS, OTHER, Stopwatch
+from fedcomloc_mpi.randomness import Purpose, key
+from fedcomloc_mpi.runtime.client_state import ClientState
+from fedcomloc_mpi.runtime.local_problem import LocalProblem
+from fedcomloc_mpi.runtime.schedule import committing
+from fedcomloc_mpi.runtime.setup import RoundPlan, Setup
+from fedcomloc_mpi.runtime.signals import SignalWatch
+from fedcomloc_mpi.transport.collectives import CollectiveExchange, Command, RankReport
+from fedcomloc_mpi.transport.handover import hand_over
+from fedcomloc_mpi.wire import Reference, decode_into, encode
+
+REPORTED_PARTS = (*CLIENT_PARTS, OTHER)
+
+
+class ClientRank:
+    """Runs the members of every cohort that are assigned to this rank.
+
+    inputs: float32 [N, ...], labels: int64 [N], the training set; partition: for every client its samples' positions,
+    int64. Parts of time between two reports: wait, decode and update belong to the broadcast that ended the round
+    before, compute, select and encode to the round that is reported.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        exchange: CollectiveExchange,
+        state: ClientState,
+        inputs: Tensor,
+        labels: Tensor,
+        partition: Sequence[np.ndarray],
+        watch: Stopwatch,
+        signals: SignalWatch,
+    ) -> None:
+        self._setup, self._exchange, self._state = setup, exchange, state
+        self._inputs, self._labels, self._partition = inputs, labels, partition
+        self._watch, self._signals = watch, signals
+        size, vectors = setup.layout.size, setup.algorithm.downlink_vectors
+        self._before = torch.zeros(vectors, size)
+        self._after = torch.zeros(vectors, size)
+        self._before[0].copy_(setup.initial)
+        self._compressed_model = torch.empty(0)
+
+    def run(self) -> None:
+        """Take part in rounds until the server says that the last one is done."""
+        self._watch.lap()
+        plan: RoundPlan | None = self._setup.plan(1)
+        while plan is not None:
+            plan = self._take_part(plan)
+
+    def _take_part(self, plan: RoundPlan) -> RoundPlan | None:
+        """Run one round; return the next one, or None if none follows."""
+        setup, watch = self._setup, self._watch
+        mine = plan.assignment.positions[setup.world.rank]
+        references = [Reference(self._before[0].numpy(), setup.layout)]
+        losses = np.zeros(len(mine))
+        lengths = np.zeros((len(mine), setup.algorithm.uplink_vectors), dtype=np.int64)
+        messages: list[np.ndarray] = []
+        for slot, position in enumerate(mine):
+            client, upload = int(plan.cohort[position]), self._state.upload(plan.round.number, position)
+            losses[slot] = self._train(plan, client, upload)
+            try:
+                encoded = self._encode(plan, client, upload, references[0])
+            except NonFiniteError:
+                continue  # its lengths stay 0: the server ends the run
+            lengths[slot] = [message.size for message in encoded]
+            messages.extend(encoded)
+        seconds = watch.lap()
+        report = RankReport(
+            self._signals.received, np.array([seconds[part] for part in REPORTED_PARTS]), losses, lengths
+        )
+        with watch.part("wait"):
+            self._exchange.send_uplink(report, messages)
+            command, vectors = self._exchange.receive_downlink()
+        if command is Command.ABANDON:
+            return None
+        with watch.part("decode"):
+            for vector, message, reference in zip(self._after, vectors, references, strict=False):
+                decode_into(message, setup.layout, reference, vector.numpy())
+        following = setup.plan(plan.round.number + 1) if command is Command.CONTINUE else None
+        with watch.part("update"):
+            self._commit(plan, following)
+        self._before, self._after = self._after, self._before
+        return following
+
+    def _commit(self, plan: RoundPlan, following: RoundPlan | None) -> None:
+        """Update the control variates of the cohort's members that fall to this rank, with the broadcast received."""
+        commits = plan.assignment
+        if following is not None:
+            commits = committing(plan.cohort, commits, following.cohort, following.assignment)
+        before, after = tuple(self._before), tuple(self._after)
+        for position in commits.positions[self._setup.world.rank]:
+            upload = self._state.upload(plan.round.number, position)
+            control = self._state.of(int(plan.cohort[position]))
+            self._setup.algorithm.commit(plan.round, before, after, upload, control)
+
+    def _train(self, plan: RoundPlan, client: int, upload: Vectors) -> float:
+        """Run a client's local steps; leave what travels in `upload` and return the mean minibatch loss."""
+        setup, training = self._setup, self._setup.config.algorithm
+        with self._watch.part("compute"):
+            problem = LocalProblem(
+                setup.model,
+                setup.loss,
+                self._inputs,
+                self._labels,
+                self._partition[client],
+                training.batch_size,
+                training.seed,
+                plan.round.number,
+                client,
+                lambda model, step: self._compress_model(model, client, plan.round.number, step),
+            )
+            setup.algorithm.local(plan.round, tuple(self._before), self._state.of(client), problem, upload)
+            return problem.mean_loss
+
+    def _encode(
+        self, plan: RoundPlan, client: int, upload: Vectors, reference: Reference
+    ) -> list[np.ndarray]:
+        """Compress and encode a client's upload; it then holds what the server will decode."""
+        setup, encoded = self._setup, []
+        for position, vector in enumerate(upload):
+            entries = vector.numpy()
+            with self._watch.part("select"):
+                stream = key(
+                    setup.config.algorithm.seed, Purpose.COMPRESS_UPLINK, plan.round.number, client, position
+                )
+                compressed = setup.uplink.compress(entries, stream, reference.vector)
+                if not setup.uplink.lossless:
+                    compressed.write_to(entries)
+            with self._watch.part("encode"):
+                encoded.append(encode(compressed, reference).data)
+        return encoded
+
+    def _compress_model(self, model: Tensor, client: int, round: int, step: int) -> Tensor:
+        """Return C(model), for methods that take gradients at the compressed model; overwritten by the next call."""
+        deployed = self._setup.deployed
+        if deployed is None:
+            return model
+        if not self._compressed_model.numel():
+            self._compressed_model = torch.empty_like(model)
+        stream = key(self._setup.config.algorithm.seed, Purpose.COMPRESS_LOCAL_MODEL, round, client, step)
+        compressed = deployed.compress(model.numpy(), stream, self._before[0].numpy())
+        compressed.write_to(self._compressed_model.numpy())
+        return self._compressed_model

@@ -1,0 +1,99 @@
+"""The command `mpirun -n 11 python -m fedcomloc_mpi.train`.
+
+Exit codes: 0 finished or target reached, 1 a defect, 2 a mistake of the user's, 3 diverged, 128 + N ended by signal N.
+"""
+
+import contextlib
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fedcomloc_mpi.config import Config, load_config
+from fedcomloc_mpi.errors import AgreedError, UserError
+from fedcomloc_mpi.metrics import Status
+from fedcomloc_mpi.transport.launcher import launched_rank
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+DEFECT, MISTAKE, DIVERGED = 1, 2, 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the job that the command line describes; return the exit code, alike on all ranks.
+
+    An exception or SystemExit on one rank ends the whole job: its traceback is printed and MPI_Abort called, since the
+    other ranks would wait for it forever. What is wrong with the command line is found before MPI is touched, by all
+    ranks, and said by the first.
+    """
+    started = time.monotonic()
+    try:
+        with open(os.devnull, "w") as nowhere:
+            quiet = contextlib.redirect_stdout(nowhere) if launched_rank() else contextlib.nullcontext()
+            with quiet:  # --help and --print-config: once, not from every rank
+                config = load_config(sys.argv[1:] if arguments is None else arguments).config
+        comm = _world_communicator()
+    except UserError as error:
+        return _report(error, launched_rank())
+    try:
+        return _train(comm, config, started)
+    except AgreedError as error:
+        return _report(error, comm.rank)
+    except UserError as error:
+        print(f"fedcomloc_mpi.train: rank {comm.rank}: {error}", file=sys.stderr)
+        return _abort(comm, MISTAKE)
+    except SystemExit as leaving:
+        traceback.print_exc()
+        print(f"fedcomloc_mpi.train: rank {comm.rank} left the job", file=sys.stderr)
+        return _abort(comm, leaving.code if isinstance(leaving.code, int) and leaving.code else DEFECT)
+    except BaseException:
+        traceback.print_exc()
+        print(f"fedcomloc_mpi.train: rank {comm.rank} failed", file=sys.stderr)
+        return _abort(comm, DEFECT)
+
+
+def _world_communicator() -> "MPI.Intracomm":
+    import mpi4py
+
+    mpi4py.rc.thread_level = "funneled"  # one thread talks MPI: the library needs no locks
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        raise UserError(
+            f"no MPI library could be loaded ({' '.join(str(error).split())}): install one into this environment with"
+            " `pip install mpich`, or load the MPI module of this machine"
+        ) from error
+    return MPI.COMM_WORLD
+
+
+def _train(comm: "MPI.Intracomm", config: Config, started: float) -> int:
+    from fedcomloc_mpi.transport.world import refuse_singletons
+
+    refuse_singletons(comm.size)  # before torch is imported, which takes seconds
+    from fedcomloc_mpi.runtime.job import run
+
+    ending = run(comm, config, started=started)
+    if ending.status is Status.INTERRUPTED:
+        return 128 + ending.signal
+    return DIVERGED if ending.status is Status.DIVERGED else 0
+
+
+def _report(error: UserError, rank: int) -> int:
+    """Say on the first rank what every rank has found wrong."""
+    if rank == 0:
+        print(f"fedcomloc_mpi.train: {error}", file=sys.stderr, flush=True)
+    return MISTAKE
+
+
+def _abort(comm: "MPI.Intracomm", code: int) -> int:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    comm.Abort(code)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

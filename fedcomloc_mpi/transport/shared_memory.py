@@ -1,0 +1,57 @@
+"""Arrays that the ranks of one node share, without a name that could outlive the job.
+
+The leader of the node makes an anonymous memory file (memfd_create(2)) and the others open it through /proc. It has no
+entry in /dev/shm or anywhere else, so nothing is left whenever and however a rank dies, and it is sparse: a row that
+nobody has written costs no memory.
+"""
+
+import mmap
+import os
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
+from fedcomloc_mpi.errors import UserError
+from fedcomloc_mpi.transport.wait import wait_all
+
+
+def shared_array(node: MPI.Comm, shape: tuple[int, ...], dtype: np.dtype[Any] | type) -> np.ndarray:
+    """Return an array of zeros that all ranks of `node` see; every rank of the node must call this alike.
+
+    The caller orders writes and reads (by the messages that it exchanges anyway). Raises UserError on all ranks of the
+    node alike when the memory cannot be made or cannot be opened by some rank.
+    """
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    if size == 0:
+        return np.zeros(shape, dtype=dtype)
+    place = np.array([-1, -1], dtype=np.int64)  # process and file descriptor of the leader
+    descriptor, memory, problem = -1, None, "another rank of the node failed"
+    try:
+        if node.rank == 0:
+            descriptor = os.memfd_create("fedcomloc_mpi", os.MFD_CLOEXEC)
+            os.ftruncate(descriptor, size)
+            place[:] = os.getpid(), descriptor
+            memory = mmap.mmap(descriptor, size)
+    except (OSError, ValueError) as error:
+        problem = str(error)
+    wait_all([node.Ibcast(place, root=0)])
+    try:
+        if node.rank != 0 and place[0] >= 0:
+            descriptor = os.open(f"/proc/{place[0]}/fd/{place[1]}", os.O_RDWR | os.O_CLOEXEC)
+            memory = mmap.mmap(descriptor, size)
+    except (OSError, ValueError) as error:
+        problem = str(error)
+    failed = np.array([memory is None], dtype=np.int64)
+    anyone = np.zeros(1, dtype=np.int64)
+    wait_all([node.Iallreduce(failed, anyone, op=MPI.SUM)])  # also: nobody closes before all have opened
+    if descriptor >= 0:
+        os.close(descriptor)
+    if anyone[0] or memory is None:
+        raise UserError(
+            f"cannot share {size:,} bytes of memory between the {node.size} ranks of a node"
+            f" ({problem}); ranks of one node must run as one user and see each"
+            " other in /proc"
+        )
+    return np.frombuffer(memory, dtype=dtype).reshape(shape)

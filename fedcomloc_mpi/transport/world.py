@@ -1,0 +1,122 @@
+"""The world of ranks: who is the server, which ranks share a node, and what stops a job before it starts."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from mpi4py import MPI
+
+from fedcomloc_mpi.errors import AgreedError, UserError
+from fedcomloc_mpi.transport.wait import wait_all
+
+SERVER = 0
+_SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "SLURM_STEP_NUM_TASKS")
+_ERROR_BYTES = 2048
+
+
+@dataclass(frozen=True)
+class World:
+    """A communicator with the facts that every part needs.
+
+    comm: all ranks; rank 0 is the server, the others host clients. node: the ranks that share memory with this one, in
+    world order. node_of: for each rank the number of the node that it runs on, nodes numbered in the order of their
+    lowest rank. hosts: the processor name of each rank.
+    """
+
+    comm: MPI.Intracomm
+    node: MPI.Comm
+    node_of: tuple[int, ...]
+    hosts: tuple[str, ...]
+
+    @property
+    def rank(self) -> int:
+        """This process's rank."""
+        return self.comm.rank
+
+    @property
+    def size(self) -> int:
+        """Number of ranks, the server included."""
+        return self.comm.size
+
+    @property
+    def is_server(self) -> bool:
+        """Whether this rank is the server."""
+        return self.comm.rank == SERVER
+
+    @property
+    def leads_node(self) -> bool:
+        """Whether this is the lowest rank of its node: the one that reads files for the others."""
+        return self.node.rank == 0
+
+    def agree(self, error: UserError | None) -> None:
+        """Raise on every rank if any rank calls this with an error; all ranks must call it (MPI_Iallgather).
+
+        The AgreedError raised is that of the lowest rank that has one, on all ranks alike, cut to 2 KB.
+        """
+        text = str(error).encode()[:_ERROR_BYTES] if error is not None else b""
+        mine = np.zeros(_ERROR_BYTES, dtype=np.uint8)
+        mine[: len(text)] = np.frombuffer(text, dtype=np.uint8)
+        everyone = np.zeros((self.size, _ERROR_BYTES), dtype=np.uint8)
+        wait_all([self.comm.Iallgather(mine, everyone)])
+        for row in everyone:
+            if row[0]:
+                raise AgreedError(row.tobytes().rstrip(b"\0").decode(errors="replace"))
+
+    def barrier(self) -> None:
+        """Wait for all ranks without spinning (MPI_Ibarrier)."""
+        wait_all([self.comm.Ibarrier()])
+
+
+def refuse_singletons(size: int, environment: Mapping[str, str] = os.environ) -> None:
+    """Raise AgreedError when there is no server and client pair, and say why the launcher started it so.
+
+    `size` is that of the world communicator. A launcher of another MPI than the library's starts N worlds of one rank
+    each; the variables that launchers set tell that case from a plain `python -m`.
+    """
+    if size >= 2:
+        return
+    for variable in _SIZE_VARIABLES:
+        value = environment.get(variable, "")
+        if value.isdigit() and int(value) > 1:
+            raise AgreedError(
+                f"{value} processes were started ({variable}={value}) but each is alone in its MPI world: the launcher"
+                f" belongs to another MPI than the library ({library_version().splitlines()[0]}); use the mpirun of"
+                " that library, or under SLURM `srun --mpi=pmi2` (MPICH, Intel MPI) or `srun --mpi=pmix` (Open MPI)"
+            )
+    raise AgreedError(
+        "one rank only: rank 0 is the server and the other ranks are clients, so at least 2 are needed;"
+        " start it as `mpirun -n 3 python -m fedcomloc_mpi.train`"
+    )
+
+
+def library_version() -> str:
+    """Return what the MPI library says of itself (MPI_Get_library_version), without padding."""
+    return MPI.Get_library_version().replace("\0", "").strip()
+
+
+def open_world(comm: MPI.Intracomm) -> World:
+    """Describe `comm` for the program; every rank of it must call this.
+
+    The communicator is duplicated, so that a caller's own messages never meet ours. Raises AgreedError for a world
+    of one rank.
+    """
+    refuse_singletons(comm.size)
+    comm = comm.Dup()
+    node = comm.Split_type(MPI.COMM_TYPE_SHARED, key=comm.rank)
+    leader = np.array([comm.rank], dtype=np.int64)
+    wait_all([node.Ibcast(leader, root=0)])
+    leaders = np.empty(comm.size, dtype=np.int64)
+    wait_all([comm.Iallgather(leader, leaders)])
+    numbers = {int(lowest): number for number, lowest in enumerate(sorted(set(leaders.tolist())))}
+    name = np.zeros(256, dtype=np.uint8)
+    text = MPI.Get_processor_name().encode()[:256]
+    name[: len(text)] = np.frombuffer(text, dtype=np.uint8)
+    names = np.zeros((comm.size, 256), dtype=np.uint8)
+    wait_all([comm.Iallgather(name, names)])
+    return World(
+        comm=comm,
+        node=node,
+        node_of=tuple(numbers[int(lowest)] for lowest in leaders),
+        hosts=tuple(row.tobytes().rstrip(b"\0").decode(errors="replace") for row in names),
+    )
