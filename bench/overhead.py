@@ -43,24 +43,36 @@ COLUMNS = ("select", "codec", "update", "sum", "MPI", "other")
 
 def main() -> None:
     """Measure every combination of ranks and densities; print a row for each."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data-dir", required=True, help="folder with MNIST")
     parser.add_argument("--ranks", type=int, nargs="+", default=[3, 11])
     parser.add_argument("--density", type=float, nargs="+", default=[1.0, 0.1])
-    parser.add_argument("--repeats", type=int, default=3, help="jobs per row; the row with the median total counts")
-    parser.add_argument("--options", nargs="*", default=[], metavar="NAME=VALUE", help="further options of the job")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="jobs per row; the row with the median total counts"
+    )
+    parser.add_argument(
+        "--options", nargs="*", default=[], metavar="NAME=VALUE", help="further options of the job"
+    )
     parser.add_argument("--csv", help="append a line for every job to this file")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         work(json.loads(arguments.worker))
         return
-    print(f"{'ranks':>5} {'density':>7} {'total':>6} " + " ".join(f"{name:>6}" for name in COLUMNS) + "  step CPU s")
+    print(
+        f"{'ranks':>5} {'density':>7} {'total':>6} "
+        + " ".join(f"{name:>6}" for name in COLUMNS)
+        + "  step CPU s"
+    )
     for ranks in arguments.ranks:
         for density in arguments.density:
             options: dict[str, Any] = dict(option.split("=", 1) for option in arguments.options)
             options |= {"density": density, "data_dir": os.path.abspath(arguments.data_dir)}
-            jobs = sorted((measure(ranks, options) for _ in range(arguments.repeats)), key=lambda job: job["total"])
+            jobs = sorted(
+                (measure(ranks, options) for _ in range(arguments.repeats)), key=lambda job: job["total"]
+            )
             for job in jobs:
                 if arguments.csv:
                     record(Path(arguments.csv), ranks, density, job)
@@ -73,7 +85,17 @@ def measure(ranks: int, options: dict[str, Any]) -> dict[str, float]:
     """Run one job; return the seconds inside the steps, and in units of them the total and the parts of the excess."""
     with tempfile.TemporaryDirectory() as folder:
         job = options | {"out": f"{folder}/run"}
-        command = ["mpirun", "-n", str(ranks), sys.executable, __file__, "--data-dir", "", "--worker", json.dumps(job)]
+        command = [
+            "mpirun",
+            "-n",
+            str(ranks),
+            sys.executable,
+            __file__,
+            "--data-dir",
+            "",
+            "--worker",
+            json.dumps(job),
+        ]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         lines = Path(job["out"], "rounds.jsonl").read_text().splitlines()
     seconds: Counter[str] = Counter()
@@ -85,7 +107,9 @@ def measure(ranks: int, options: dict[str, Any]) -> dict[str, float]:
             if part != "evaluate":
                 seconds[GROUP_OF[part]] += value
     steps = seconds.pop("steps")
-    return {"steps": steps, "total": 1 + seconds.total() / steps} | {name: seconds[name] / steps for name in COLUMNS}
+    return {"steps": steps, "total": 1 + seconds.total() / steps} | {
+        name: seconds[name] / steps for name in COLUMNS
+    }
 
 
 def work(options: dict[str, Any]) -> None:
@@ -95,7 +119,10 @@ def work(options: dict[str, Any]) -> None:
     from fedcomloc_mpi.config import OPTIONS, make_config
     from fedcomloc_mpi.runtime.job import run
 
-    values = {name: OPTIONS[name].parse(value, name) if isinstance(value, str) else value for name, value in options.items()}
+    values = {
+        name: OPTIONS[name].parse(value, name) if isinstance(value, str) else value
+        for name, value in options.items()
+    }
     base = {"dataset": "mnist", "local_steps": "fixed", "rounds": WARM_UP + COUNTED}
     run(MPI.COMM_WORLD, make_config(**base | values), clock=time.process_time_ns)
 
@@ -104,7 +131,9 @@ def record(path: Path, ranks: int, density: float, job: dict[str, float]) -> Non
     """Append a job to a CSV file, with a header if the file is new."""
     header = "" if path.exists() else ",".join(["ranks", "density", *job]) + "\n"
     with path.open("a") as file:
-        file.write(header + ",".join([str(ranks), str(density), *(f"{value:.5f}" for value in job.values())]) + "\n")
+        file.write(
+            header + ",".join([str(ranks), str(density), *(f"{value:.5f}" for value in job.values())]) + "\n"
+        )
 
 
 if __name__ == "__main__":

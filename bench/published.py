@@ -1,0 +1,123 @@
+"""The published jobs, FedMNIST and FedCIFAR10, at full length.
+
+    python bench/published.py --data-dir DIR --csv docs/results/fedmnist.csv
+
+runs FedMNIST with 11 ranks, 500 rounds, seeds 0, 1, 2 and densities 1 and 0.1, then FedCIFAR10 for 50 rounds, and
+appends a row to the CSV file as each job ends; jobs that have a row already are left out, so an interrupted series goes
+on where it stopped. At the end it prints the means over seeds.
+"""
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from statistics import mean
+
+KEY = ("dataset", "algorithm", "density", "bits", "rounds", "seed", "ranks")
+FIGURES = (
+    "status",
+    "accuracy",
+    "accuracy_compressed",
+    "uplink_bytes",
+    "downlink_bytes",
+    "seconds",
+    "startup_seconds",
+)
+SOURCE = ("commit", "started", "cpu")
+
+
+def main() -> None:
+    """Run the jobs that have no row yet, then print means."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data-dir", required=True, help="folder with MNIST and CIFAR-10")
+    parser.add_argument("--csv", type=Path, required=True, help="rows go here")
+    parser.add_argument("--ranks", type=int, default=11)
+    parser.add_argument("--rounds", type=int, default=500, help="rounds of FedMNIST")
+    parser.add_argument("--cifar-rounds", type=int, default=50)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    arguments = parser.parse_args()
+    jobs = [
+        {"dataset": "mnist", "density": density, "rounds": arguments.rounds, "seed": seed}
+        for seed in arguments.seeds
+        for density in (1.0, 0.1)
+    ]
+    jobs.append({"dataset": "cifar10", "density": 0.1, "rounds": arguments.cifar_rounds, "seed": 0})
+    for job in jobs:
+        full = {"algorithm": "fedcomloc-com", "bits": 32, "ranks": arguments.ranks} | job
+        if tuple(str(full[name]) for name in KEY) not in rows_by_key(arguments.csv):
+            append(arguments.csv, full | run(full, arguments.data_dir))
+    print_means(arguments.csv)
+
+
+def run(job: dict[str, object], data_dir: str) -> dict[str, object]:
+    """Run one job under mpirun; return its figures and what made them."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "run")
+        flags = [f"--{name}={value}" for name, value in job.items() if name != "ranks"]
+        command = ["mpirun", "-n", str(job["ranks"]), sys.executable, "-m", "fedcomloc_mpi.train", *flags]
+        command += [f"--data-dir={data_dir}", f"--out={out}"]
+        subprocess.run(
+            command, check=True, env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+        )
+        summary = json.loads((out / "summary.json").read_text())
+        environment = json.loads((out / "environment.json").read_text())
+    return {
+        "status": summary["status"],
+        "accuracy": summary["last_accuracy"],
+        "accuracy_compressed": summary["last_accuracy_compressed"],
+        "uplink_bytes": summary["uplink"]["payload_bytes"],
+        "downlink_bytes": summary["downlink"]["payload_bytes"],
+        "seconds": round(summary["seconds"]["total"], 1),
+        "startup_seconds": round(summary["seconds"]["startup"], 1),
+        "commit": environment["source_version"],
+        "started": environment["started"],
+        "cpu": environment["cpu"],
+    }
+
+
+def rows_by_key(path: Path) -> dict[tuple[str, ...], dict[str, str]]:
+    """Return the rows of the CSV file by what they were asked to run."""
+    if not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        return {tuple(row[name] for name in KEY): row for row in csv.DictReader(file)}
+
+
+def append(path: Path, row: dict[str, object]) -> None:
+    """Append a row, after a header if the file is new."""
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, [*KEY, *FIGURES, *SOURCE])
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def print_means(path: Path) -> None:
+    """Print a Markdown table of means over seeds."""
+    groups = defaultdict(list)
+    for row in rows_by_key(path).values():
+        groups[row["dataset"], row["density"], row["rounds"], row["ranks"]].append(row)
+    print("| data set | density | rounds | ranks | seeds | accuracy | of C(x) | MB up | MB down | seconds |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for (dataset, density, rounds, ranks), rows in sorted(groups.items()):
+
+        def average(name: str, rows: list[dict[str, str]] = rows) -> float:
+            return mean(float(row[name]) for row in rows)
+
+        compressed = f"{average('accuracy_compressed'):.4f}" if rows[0]["accuracy_compressed"] else "-"
+        seeds = " ".join(sorted(row["seed"] for row in rows))
+        figures = f"{average('accuracy'):.4f} | {compressed} | {average('uplink_bytes') / 1e6:.0f}"
+        figures += f" | {average('downlink_bytes') / 1e6:.0f} | {average('seconds'):.0f}"
+        print(f"| {dataset} | {density} | {rounds} | {ranks} | {seeds} | {figures} |")
+
+
+if __name__ == "__main__":
+    main()
