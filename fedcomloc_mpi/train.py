@@ -1,6 +1,7 @@
 """The command `mpirun -n 11 python -m fedcomloc_mpi.train`.
 
-Exit codes: 0 finished or target reached, 1 a defect, 2 a mistake of the user's, 3 diverged, 128 + N ended by signal N.
+Exit codes: 0 finished or target reached, 1 a defect, 2 a mistake of the user's, 3 diverged, 4 a rank gave no sign of
+life, 128 + N ended by signal N.
 """
 
 import contextlib
@@ -12,14 +13,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fedcomloc_mpi.config import Config, load_config
-from fedcomloc_mpi.errors import AgreedError, UserError
+from fedcomloc_mpi.errors import AgreedError, RankLost, UserError
 from fedcomloc_mpi.metrics import Status
 from fedcomloc_mpi.transport.launcher import launched_rank
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-DEFECT, MISTAKE, DIVERGED = 1, 2, 3
+DEFECT, MISTAKE, DIVERGED, LOST = 1, 2, 3, 4
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"fedcomloc_mpi.train: rank {comm.rank}: {error}", file=sys.stderr)
         return _abort(comm, MISTAKE)
+    except RankLost as error:
+        print(f"fedcomloc_mpi.train: {error}", file=sys.stderr)
+        return _abort(comm, LOST)
     except SystemExit as leaving:
         traceback.print_exc()
         print(f"fedcomloc_mpi.train: rank {comm.rank} left the job", file=sys.stderr)

@@ -21,13 +21,14 @@ class World:
 
     comm: all ranks; rank 0 is the server, the others host clients. node: the ranks that share memory with this one, in
     world order. node_of: for each rank the number of the node that it runs on, nodes numbered in the order of their
-    lowest rank. hosts: the processor name of each rank.
+    lowest rank. hosts: the processor name of each rank. processes: its process id there.
     """
 
     comm: MPI.Intracomm
     node: MPI.Comm
     node_of: tuple[int, ...]
     hosts: tuple[str, ...]
+    processes: tuple[int, ...]
 
     @property
     def rank(self) -> int:
@@ -48,6 +49,11 @@ class World:
     def leads_node(self) -> bool:
         """Whether this is the lowest rank of its node: the one that reads files for the others."""
         return self.node.rank == 0
+
+    def name(self, rank: int) -> str:
+        """Return a rank with its process and host, for messages."""
+        who = f"rank {rank}, the server" if rank == SERVER else f"rank {rank}"
+        return f"{who} (process {self.processes[rank]} on {self.hosts[rank]})"
 
     def agree(self, error: UserError | None) -> None:
         """Raise on every rank if any rank calls this with an error; all ranks must call it (MPI_Iallgather).
@@ -106,17 +112,23 @@ def open_world(comm: MPI.Intracomm) -> World:
     node = comm.Split_type(MPI.COMM_TYPE_SHARED, key=comm.rank)
     leader = np.array([comm.rank], dtype=np.int64)
     wait_all([node.Ibcast(leader, root=0)])
-    leaders = np.empty(comm.size, dtype=np.int64)
-    wait_all([comm.Iallgather(leader, leaders)])
+    leaders = _of_all_ranks(comm, leader)[:, 0]
     numbers = {int(lowest): number for number, lowest in enumerate(sorted(set(leaders.tolist())))}
     name = np.zeros(256, dtype=np.uint8)
     text = MPI.Get_processor_name().encode()[:256]
     name[: len(text)] = np.frombuffer(text, dtype=np.uint8)
-    names = np.zeros((comm.size, 256), dtype=np.uint8)
-    wait_all([comm.Iallgather(name, names)])
+    names = _of_all_ranks(comm, name)
+    processes = _of_all_ranks(comm, np.array([os.getpid()], dtype=np.int64))[:, 0]
     return World(
         comm=comm,
         node=node,
         node_of=tuple(numbers[int(lowest)] for lowest in leaders),
         hosts=tuple(row.tobytes().rstrip(b"\0").decode(errors="replace") for row in names),
+        processes=tuple(processes.tolist()),
     )
+
+
+def _of_all_ranks(comm: MPI.Intracomm, mine: np.ndarray) -> np.ndarray:
+    everyone = np.zeros((comm.size, mine.size), dtype=mine.dtype)
+    wait_all([comm.Iallgather(mine, everyone)])
+    return everyone
