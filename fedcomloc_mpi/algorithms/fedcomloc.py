@@ -42,7 +42,7 @@ class FedComLocCom(Algorithm):
         change = (
             round.probability / round.stepsize * round.cohort
         )  # the commits' (p / gamma) (x - C(x_i)), summed
-        total.add_(after[0].to(total.dtype).sub_(mean[0]), alpha=change)
+        total.add_(after[0].to(total.dtype) - mean[0], alpha=change)
 
 
 class Scaffnew(FedComLocCom):

@@ -141,12 +141,12 @@ class Server:
         reports = collected.reports
         with watch.part("checkpoint"):
             self._saver.write_rest()
-        signal = self._signals.received or next((report.signal for report in reports if report.signal), 0)
         with watch.part("aggregate"):
             self._sum.div_(plan.round.cohort)
             if not math.isfinite(self._sum.sum().item()):
                 raise Diverged(f"the mean of the models in round {number}")
         downlink_payload, model_bytes = self._advance(plan, reference)
+        signal = self._signals.received or next((report.signal for report in reports if report.signal), 0)
         evaluated: dict[str, float] = {}
         status = Status.FINISHED if last else Status.INTERRUPTED if signal else None
         # Not after a signal: the run that goes on is to have the records of one that was never interrupted.

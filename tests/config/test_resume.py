@@ -30,7 +30,7 @@ def test_needs_no_other_flag(run):
         ["--exchange", "collectives"],
         ["--checkpoint-every", "3"],
         ["--keep-checkpoints", "1"],
-        ["--round-timeout", "20"],
+        ["--round-timeout", "20.0"],
         ["--state-dir", "/var/tmp"],
     ],
 )
