@@ -302,7 +302,7 @@ class RuntimeConfig(_Group):
         bounds=(Interval(1, 1e7),),
         metavar="S",
         help="end the job when a rank waits longer than this many seconds for another within a round",
-        unset="10 times the slowest round so far, at least 300",
+        unset="10 times the slowest round so far, at least 300 (3600 in the first round)",
         may_change=True,
         also=("timeout",),
     )

@@ -70,6 +70,7 @@ class ClientRank:
     def _take_part(self, plan: RoundPlan) -> RoundPlan | None:
         """Run one round; return the next one, or None if none follows."""
         setup, watch = self._setup, self._watch
+        self._watchdog.begin_round(plan.round.local_steps)
         mine = plan.assignment.positions[setup.world.rank]
         references = [Reference(self._before[0].numpy(), setup.layout)]
         losses = np.zeros(len(mine))
@@ -95,7 +96,7 @@ class ClientRank:
         with watch.part("wait"):
             self._exchange.send_uplink(report, messages)
             downlink = self._exchange.receive_downlink()
-        self._watchdog.note_round(sum(seconds.values()))
+        self._watchdog.end_round(sum(seconds.values()))
         if downlink.command is Command.ABANDON:
             return None
         with watch.part("decode"):

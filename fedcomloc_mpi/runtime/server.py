@@ -134,6 +134,7 @@ class Server:
         """Run one round; return the status that ends the run after it, and the signal received, or 0."""
         setup, watch, exchange = self._setup, self._watch, self._exchange
         number = plan.round.number
+        self._watchdog.begin_round(plan.round.local_steps)
         self._before, self._after = self._after, self._before
         reference = Reference(self._before[0].numpy(), setup.layout)
         arrivals = exchange.arrivals(plan.assignment.counts, watch.part("receive"))
@@ -190,7 +191,7 @@ class Server:
         self._writer.write(record)
         self._summary.add(record)
         self._progress.update(record)
-        self._watchdog.note_round(record.seconds)
+        self._watchdog.end_round(record.seconds)
         self._round = number
         self._begin_checkpoint(plan, final=status is not None)
         return status, signal

@@ -18,6 +18,7 @@ from fedcomloc_mpi.transport.wait import Between
 from fedcomloc_mpi.transport.world import SERVER, World
 
 SHORTEST_DEFAULT = 300.0
+FIRST_ROUND = 3600.0  # nothing is known yet of how long a round takes
 _DEFAULT_FACTOR = 10.0
 _QUESTION_TAG, _ANSWER_TAG = 5, 6
 _QUESTION_SECONDS = 3.0
@@ -31,26 +32,36 @@ _LARGEST_STEP = 1.0
 class Watchdog:
     """Limits the waits of one rank.
 
-    limit: seconds that a rank waits within a round; None: 10 times the slowest round so far, at least 300.
+    limit: seconds that a rank waits within a round; None: 10 times the slowest round so far, or what that would have
+    taken with the local steps of this round, at least 300; an hour in the first round.
     """
 
     def __init__(
         self, world: World, limit: float | None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._world, self._given, self._clock = world, limit, clock
-        self._slowest = 0.0
+        self._slowest = self._slowest_step = 0.0
+        self._steps = 1
 
     @property
     def limit(self) -> float:
         """Seconds after which a wait of this rank is given up."""
         if self._given is not None:
             return self._given + (0 if self._world.is_server else _CLIENT_SECONDS)
-        limit = max(SHORTEST_DEFAULT, _DEFAULT_FACTOR * self._slowest)
+        limit = FIRST_ROUND
+        if self._slowest:
+            expected = max(self._slowest, self._slowest_step * self._steps)
+            limit = max(SHORTEST_DEFAULT, _DEFAULT_FACTOR * expected)
         return limit if self._world.is_server else _CLIENT_FACTOR * limit + _CLIENT_SECONDS
 
-    def note_round(self, seconds: float) -> None:
-        """Learn how long a round has taken."""
+    def begin_round(self, local_steps: int) -> None:
+        """Learn how long a round is to be, in local steps."""
+        self._steps = local_steps
+
+    def end_round(self, seconds: float) -> None:
+        """Learn how long the round has taken."""
         self._slowest = max(self._slowest, seconds)
+        self._slowest_step = max(self._slowest_step, seconds / self._steps)
 
     def wait(self, waited_for: Callable[[], Sequence[int]] | None = None) -> Between:
         """Begin a wait; return what is to be called between tests for its end, and raises RankLost.
