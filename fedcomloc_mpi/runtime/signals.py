@@ -13,8 +13,8 @@ _SAME_REQUEST_SECONDS = 1.0
 class SignalWatch:
     """Remembers the first SIGINT, SIGTERM or SIGUSR1. Use as a context manager in the main thread.
 
-    The same signal again, a second later or more, raises SystemExit. Another one changes nothing: schedulers send
-    SIGUSR1 first and SIGTERM when the time is nearly up.
+    Another SIGINT or SIGTERM, a second later or more, raises SystemExit; but not SIGTERM after SIGUSR1, for schedulers
+    send the one before the time is up and the other when it nearly is.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -35,5 +35,7 @@ class SignalWatch:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if not self.received:
             self.received, self._since = number, self._clock()
-        elif number == self.received and self._clock() - self._since >= _SAME_REQUEST_SECONDS:
+            return
+        planned = self.received == signal.SIGUSR1 and number == signal.SIGTERM
+        if self._clock() - self._since >= _SAME_REQUEST_SECONDS and number != signal.SIGUSR1 and not planned:
             raise SystemExit(128 + number)

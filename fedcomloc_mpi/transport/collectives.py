@@ -36,9 +36,9 @@ class CollectiveExchange(Exchange):
 
     def send_uplink(self, report: RankReport, messages: Sequence[np.ndarray]) -> None:
         comm, header, packed = self._world.comm, report.pack(), self._pack_messages(report, messages)
-        self._wait([comm.Igatherv(header, None, root=SERVER)])
+        self._wait([comm.Igatherv([header, MPI.BYTE], None, root=SERVER)])
         if self._one_gather():
-            self._wait([comm.Igatherv(packed, None, root=SERVER)])
+            self._wait([comm.Igatherv([packed, MPI.BYTE], None, root=SERVER)])
         else:
             self._wait(start_send(comm, packed, SERVER, MESSAGES_TAG, self._chunk_bytes))
         self.meter.uplink += header.size + packed.size
@@ -98,7 +98,8 @@ class CollectiveExchange(Exchange):
         counts = np.array(sizes, dtype=np.int64)
         starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
         nothing = np.empty(0, dtype=np.uint8)
-        self._wait([self._world.comm.Igatherv(nothing, [into, counts, starts, MPI.BYTE], root=SERVER)])
+        received = [into, counts, starts, MPI.BYTE]
+        self._wait([self._world.comm.Igatherv([nothing, MPI.BYTE], received, root=SERVER)])
         self.meter.uplink += int(counts.sum())
 
     def _receive_each(self, into: np.ndarray, sizes: Sequence[int]) -> None:

@@ -110,8 +110,9 @@ class Exchange(ABC):
     def _pack_messages(self, report: RankReport, messages: Sequence[np.ndarray]) -> np.ndarray:
         """Return the messages one after the other, uint8, in a buffer that the next round overwrites."""
         total = int(report.lengths.sum())
-        if sum(message.size for message in messages) != total:
-            raise ValueError("the report announces another number of bytes than the messages have")
+        sent = sum(message.size for message in messages)
+        if sent != total:
+            raise ValueError(f"the report announces {total} bytes of messages, but they have {sent}")
         if int(report.lengths.max(initial=0)) > self._largest_message:
             raise ValueError(f"a message is longer than {self._largest_message} bytes")
         if len(messages) == 1:

@@ -14,22 +14,23 @@ from fedcomloc_mpi.runtime.checkpoint.find import load_rows, newest_usable
 from fedcomloc_mpi.runtime.checkpoint.retention import Retention, files_of, remove_leftovers, to_keep
 from fedcomloc_mpi.runtime.checkpoint.row_chain import RowChain
 from fedcomloc_mpi.runtime.checkpoint.server_state import ServerState, StateWriter, check_shape, read_state
+from fedcomloc_mpi.runtime.client_state import ClientState
 
 SIZE = 3
 
 
-class Rows:
-    """The state of clients, in this process."""
+class Rows(ClientState):
+    """The state of clients, in this process alone."""
 
     def __init__(self, clients):
         self.all = np.zeros((clients, 1, SIZE), dtype=np.float32)
+        self._rows = self.all
 
-    @property
-    def row_shape(self):
-        return self.all.shape[1:]
 
-    def row(self, client):
-        return self.all[client]
+def usable(folder):
+    found = newest_usable(folder)
+    assert found is not None
+    return found
 
 
 def server_state(round):
@@ -61,7 +62,7 @@ def test_the_newest_checkpoint_restores_every_row(tmp_path_factory, cohorts, eve
     rows, files, random = Rows(9), (), np.random.default_rng(0)
     chain = RowChain(folder, 0, rows)
     saved = np.zeros_like(rows.all)
-    last, taken_part = 0, set()
+    last, taken_part = 0, set[int]()
     for round, cohort in enumerate(cohorts, start=1):
         chain.note(cohort)
         for client in cohort:
@@ -69,10 +70,10 @@ def test_the_newest_checkpoint_restores_every_row(tmp_path_factory, cohorts, eve
         if round % every == 0:
             files = write_checkpoint(folder, round, chain, files, b"%d\n" % round)
             saved, last, taken_part = rows.all.copy(), round, taken_part.union(*cohorts[:round])
-    found = newest_usable(folder)
     if last == 0:
-        assert found is None
+        assert newest_usable(folder) is None
         return
+    found = usable(folder)
     assert found.saved.state.round == last
     again = Rows(9)
     assert load_rows(found.rows, again, lambda client: True) == taken_part
@@ -80,7 +81,7 @@ def test_the_newest_checkpoint_restores_every_row(tmp_path_factory, cohorts, eve
     total = sum(len(container.array("clients")) for container in found.rows)
     assert total <= 2 * len(taken_part)
     some = Rows(9)
-    load_rows(found.rows, some, lambda client: client % 2 == 1)
+    load_rows(found.rows, some, lambda client: bool(client % 2))
     assert not some.all[::2].any()
 
 
@@ -95,7 +96,7 @@ def test_rows_that_still_change_are_written_last(tmp_path):
     file = chain.finish()
     StateWriter(tmp_path, server_state(5), {}).finish({0: [file]})
     again = Rows(4)
-    load_rows(newest_usable(tmp_path).rows, again, lambda client: True)
+    load_rows(usable(tmp_path).rows, again, lambda client: True)
     assert (again.all[1] == 7).all()
     assert not again.all[0].any()
 
@@ -111,7 +112,7 @@ def test_a_checkpoint_given_up_loses_nothing(tmp_path):
     chain.discard()
     write_checkpoint(tmp_path, 3, chain, files)
     again = Rows(3)
-    assert load_rows(newest_usable(tmp_path).rows, again, lambda client: True) == {0, 1}
+    assert load_rows(usable(tmp_path).rows, again, lambda client: True) == {0, 1}
     assert (again.all[1] == 1).all()
 
 
@@ -176,7 +177,7 @@ def test_a_damaged_file_is_named_and_the_checkpoint_before_is_used(three, damage
         path.write_bytes(data[:-9])
     else:
         path.unlink()
-    found = newest_usable(three)
+    found = usable(three)
     assert found.saved.state.round == used
     assert len(found.refused) == len(refused)
     for line, round in zip(found.refused, refused, strict=True):
