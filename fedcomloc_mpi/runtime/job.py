@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,32 +171,30 @@ def _initial_vector(world: World, config: Config, model: FlatModel, located: Loc
 
 
 def _serve(job: _Job, located: Located, started: float) -> Ending:
+    files: list[RunFiles] = []
+    attempt(job.setup.world, lambda: files.append(RunFiles(job.setup, job.data, located)))
+    with closing(files[0]) as written:
+        return _lead(job, located, written, started)
+
+
+def _lead(job: _Job, located: Located, written: RunFiles, started: float) -> Ending:
+    """Run the server's rounds, from where the run stands until its end."""
     setup, data, start = job.setup, job.data, job.start
     config, world = setup.config, setup.world
-    files: list[RunFiles] = []
-    summary = Summary(setup.layout.size, config.algorithm.target_accuracy)
-    savers: list[Saver] = []
-
-    def prepare() -> None:
-        files.append(RunFiles(setup, data, located))
-        for record in files[0].read_rounds():
-            summary.add(record)
-        savers.append(Saver(files[0].checkpoints, setup, job.state, files[0].rounds, start.held))
-
-    attempt(world, prepare)
-    (written,), (saver,) = files, savers
     assert data.test_inputs is not None
     assert data.test_labels is not None
     evaluate = Evaluator(
         setup.model, setup.loss, torch.from_numpy(data.test_inputs), torch.from_numpy(data.test_labels)
     )
+    summary = Summary(setup.layout.size, config.algorithm.target_accuracy)
+    for record in written.read_rounds():
+        summary.add(record)
+    saver = Saver(written.checkpoints, setup, job.state, written.rounds, start.held)
     over = summary.target_reached or start.round >= config.algorithm.rounds
     _tell(world, over, written.checkpoints)
-    title = f"{config.algorithm.algorithm} on {config.data.dataset}"
     with written.open_rounds() as writer, Progress(config.algorithm.rounds, start.round + 1) as progress:
-        _announce(progress, setup, located, title)
+        _announce(progress, setup, located)
         summary.startup_seconds = time.monotonic() - started
-        watch = Stopwatch(SERVER_PARTS, job.clock)
         server = Server(
             setup,
             job.exchange,
@@ -203,7 +202,7 @@ def _serve(job: _Job, located: Located, started: float) -> Ending:
             writer,
             progress,
             summary,
-            watch,
+            Stopwatch(SERVER_PARTS, job.clock),
             job.signals,
             job.watchdog,
             saver,
@@ -220,18 +219,28 @@ def _serve(job: _Job, located: Located, started: float) -> Ending:
         saver.publish(by_leader(world, gather_saved(world, NOTHING_SAVED)))
         ending = _end(setup, job.exchange, outcome, written.folder)
         control_sum = _control_sum(setup, job.state, outcome.rounds)
+    if ending.status is Status.INTERRUPTED:
+        # For the summary only: the records are to be those of a run that was never interrupted.
+        figures = server.evaluate_models()
+        summary.add_evaluation(
+            outcome.rounds, figures["test_accuracy"], figures.get("test_accuracy_compressed")
+        )
     if ending.status in (Status.FINISHED, Status.TARGET):
         written.write_model("final.pt", server.model)
         deployed = server.deployed_model()
         if deployed is not None:
             written.write_model("final_compressed.pt", deployed)
-    figures = summary.to_dict(ending.status, outcome.reason or None)
-    written.write_summary(figures | {"control_sum": control_sum})
-    print(f"\n{end_table(figures, title)}\nfiles: {written.folder}", flush=True)
+    totals = summary.to_dict(ending.status, outcome.reason or None)
+    written.write_summary(totals | {"control_sum": control_sum})
+    print(f"\n{end_table(totals, _title(config))}\nfiles: {written.folder}", flush=True)
     return ending
 
 
-def _announce(progress: Progress, setup: Setup, located: Located, title: str) -> None:
+def _title(config: Config) -> str:
+    return f"{config.algorithm.algorithm} on {config.data.dataset}"
+
+
+def _announce(progress: Progress, setup: Setup, located: Located) -> None:
     """Say what starts, and from where."""
     config, world = setup.config, setup.world
     for line in [] if located.found is None else located.found.refused:
@@ -240,7 +249,7 @@ def _announce(progress: Progress, setup: Setup, located: Located, title: str) ->
         progress.say(f"resuming {config.runtime.resume} after round {located.round}")
     progress.say(
         startup_line(
-            title=title,
+            title=_title(config),
             ranks=world.size,
             clients=config.data.clients,
             cohort=config.data.cohort,

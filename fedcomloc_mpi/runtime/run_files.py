@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from fedcomloc_mpi.runtime.training_data import TrainingData
 from fedcomloc_mpi.transport.world import library_version
 from fedcomloc_mpi.wire import coder_names
 
-_LOCK_SECONDS = 10.0  # in which a job that has just been killed lets go
+_LOCK_SECONDS = 5.0  # in which a job that has just been killed lets go
 
 
 class RunFiles:
@@ -45,17 +46,26 @@ class RunFiles:
         self._setup = setup
         resume = setup.config.runtime.resume
         self.folder: Path = self._create() if resume is None else Path(resume)
-        self.checkpoints.mkdir(exist_ok=True)
-        self._lock = _lock(self.checkpoints / "lock")
-        for folder in (self.folder, self.checkpoints):
-            remove_leftovers(folder)
-        if resume is not None:
-            self._reopen(data, located)
-        self._write_environment(data, located.round if resume is not None else None)
-        if not self._partition_path.exists():
-            save_partition(self._partition_path, Partition(list(data.partition), data.redraws, data.repaired))
-        if not (self.folder / "initial.pt").exists() and located.round is None:
-            self.write_model("initial.pt", setup.initial)
+        with ExitStack() as on_error:
+            self.checkpoints.mkdir(exist_ok=True)
+            self._lock = _lock(self.checkpoints / "lock")
+            on_error.callback(self.close)
+            for folder in (self.folder, self.checkpoints):
+                remove_leftovers(folder)
+            if resume is not None:
+                self._reopen(data, located)
+            self._write_environment(data, located.round if resume is not None else None)
+            if not self._partition_path.exists():
+                save_partition(
+                    self._partition_path, Partition(list(data.partition), data.redraws, data.repaired)
+                )
+            if not (self.folder / "initial.pt").exists() and located.round is None:
+                self.write_model("initial.pt", setup.initial)
+            on_error.pop_all()
+
+    def close(self) -> None:
+        """Let another job use the folder."""
+        os.close(self._lock)
 
     @property
     def checkpoints(self) -> Path:

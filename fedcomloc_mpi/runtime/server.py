@@ -155,7 +155,7 @@ class Server:
         target = setup.config.algorithm.target_accuracy
         if due and target is not None:
             # Before the broadcast, so that no client starts a round that nobody wants.
-            evaluated = self._evaluate_models()
+            evaluated = self.evaluate_models()
             if evaluated["test_accuracy"] >= target:
                 status = Status.TARGET
         self._learn_speeds(plan, reports)
@@ -165,7 +165,7 @@ class Server:
         with watch.part("checkpoint"):
             self._saver.publish(self._saver.saved_by_others(reports))
         if due and not evaluated:
-            evaluated = self._evaluate_models()
+            evaluated = self.evaluate_models()
         uplink, downlink = self._accounting.close_round(
             plan,
             collected.payload,
@@ -236,7 +236,7 @@ class Server:
                 algorithm.add_to_control_sum(plan.round, mean, broadcast, self._control_sum)
         return encoded, model_bytes
 
-    def _evaluate_models(self) -> dict[str, float]:
+    def evaluate_models(self) -> dict[str, float]:
         """Return the test figures of x, and the accuracy of C(x) where there is a compressor."""
         with self._watch.part("evaluate"):
             loss, accuracy = self._evaluate(self.model)

@@ -7,13 +7,13 @@ from types import FrameType
 
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 # A launcher's copy of a signal that the terminal has sent too is not a second request.
-_SAME_REQUEST_SECONDS = 1.0
+_SAME_REQUEST_SECONDS = 0.25
 
 
 class SignalWatch:
     """Remembers the first SIGINT, SIGTERM or SIGUSR1. Use as a context manager in the main thread.
 
-    Another SIGINT or SIGTERM, a second later or more, raises SystemExit; but not SIGTERM after SIGUSR1, for schedulers
+    Another SIGINT or SIGTERM after a moment raises SystemExit; but not SIGTERM after SIGUSR1, for schedulers
     send the one before the time is up and the other when it nearly is.
     """
 
