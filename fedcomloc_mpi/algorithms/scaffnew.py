@@ -40,5 +40,6 @@ class Scaffnew(Algorithm):
     def add_to_control_sum(
         self, round: Round, mean: Vectors, before: Vectors, after: Vectors, total: Tensor
     ) -> None:
-        moved = after[0].to(total.dtype).sub_(mean[0])
-        total.add_(moved, alpha=round.probability / round.stepsize * round.weight)
+        total.add_(
+            after[0].to(total.dtype) - mean[0], alpha=round.probability / round.stepsize * round.weight
+        )
