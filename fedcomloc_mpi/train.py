@@ -8,6 +8,7 @@ import os
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 DEFECT, MISTAKE, DIVERGED = 1, 2, 3
+
+# At an abort MPICH's launcher drops what ranks have written and it has not yet passed on, such as most of a traceback.
+_FORWARDING_SECONDS = 1.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,16 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AgreedError as error:
         return _report(error, comm.rank)
     except UserError as error:
-        print(f"fedcomloc_mpi.train: rank {comm.rank}: {error}", file=sys.stderr)
-        return _abort(comm, MISTAKE)
+        return _abort(comm, MISTAKE, f"fedcomloc_mpi.train: rank {comm.rank}: {error}\n")
     except SystemExit as leaving:
-        traceback.print_exc()
-        print(f"fedcomloc_mpi.train: rank {comm.rank} left the job", file=sys.stderr)
-        return _abort(comm, leaving.code if isinstance(leaving.code, int) and leaving.code else DEFECT)
+        code = leaving.code % 256 if isinstance(leaving.code, int) else DEFECT  # what a process can end with
+        report = f"{traceback.format_exc()}fedcomloc_mpi.train: rank {comm.rank} left the job\n"
+        return _abort(comm, code or DEFECT, report)
     except BaseException:
-        traceback.print_exc()
-        print(f"fedcomloc_mpi.train: rank {comm.rank} failed", file=sys.stderr)
-        return _abort(comm, DEFECT)
+        report = f"{traceback.format_exc()}fedcomloc_mpi.train: rank {comm.rank} failed\n"
+        return _abort(comm, DEFECT, report)
 
 
 def _world_communicator() -> "MPI.Intracomm":
@@ -60,7 +62,9 @@ def _world_communicator() -> "MPI.Intracomm":
 
     mpi4py.rc.thread_level = "funneled"  # one thread talks MPI: the library needs no locks
     try:
-        from mpi4py import MPI
+        with warnings.catch_warnings():  # refuse_singletons says in one line what mpi4py warns of in three
+            warnings.filterwarnings("ignore", "suspicious MPI execution environment")
+            from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         raise UserError(
             f"no MPI library could be loaded ({' '.join(str(error).split())}): install one into this environment with"
@@ -88,9 +92,11 @@ def _report(error: UserError, rank: int) -> int:
     return MISTAKE
 
 
-def _abort(comm: "MPI.Intracomm", code: int) -> int:
+def _abort(comm: "MPI.Intracomm", code: int, report: str) -> int:
     sys.stdout.flush()
+    sys.stderr.write(report)
     sys.stderr.flush()
+    time.sleep(_FORWARDING_SECONDS)
     comm.Abort(code)
     return code
 

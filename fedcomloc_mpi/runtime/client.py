@@ -16,7 +16,6 @@ from fedcomloc_mpi.runtime.schedule import committing
 from fedcomloc_mpi.runtime.setup import RoundPlan, Setup, pick_references
 from fedcomloc_mpi.runtime.signals import SignalWatch
 from fedcomloc_mpi.transport.collectives import CollectiveExchange, Command, RankReport
-from fedcomloc_mpi.transport.handover import hand_over
 from fedcomloc_mpi.wire import Reference, decode_into, encode
 
 REPORTED_PARTS = (*CLIENT_PARTS, OTHER)

@@ -43,14 +43,6 @@ class Assignment:
         """Positions in the cohort, in the order of ranks and of each rank's clients."""
         return [position for positions in self.positions for position in positions]
 
-    def rank_of(self, cohort: np.ndarray) -> dict[int, int]:
-        """Return the rank that runs each client of `cohort`, by the client's id."""
-        return {
-            int(cohort[position]): rank
-            for rank, positions in enumerate(self.positions)
-            for position in positions
-        }
-
 
 def assign(cohort: np.ndarray, node_of: Sequence[int]) -> Assignment:
     """Spread a cohort over the client ranks.
@@ -96,12 +88,3 @@ def committing(
         for position in positions:
             commits[runner.get(int(cohort[position]), rank)].append(position)
     return Assignment(tuple(tuple(sorted(positions)) for positions in commits))
-
-
-def handovers(
-    cohort: np.ndarray, assignment: Assignment, next_cohort: np.ndarray, next_assignment: Assignment
-) -> list[tuple[int, int]]:
-    """Return the distinct (giver, taker) pairs of ranks between which clients of both rounds move, ascending."""
-    giver_of, taker_of = assignment.rank_of(cohort), next_assignment.rank_of(next_cohort)
-    pairs = {(giver, taker_of[client]) for client, giver in giver_of.items() if client in taker_of}
-    return sorted((giver, taker) for giver, taker in pairs if giver != taker)

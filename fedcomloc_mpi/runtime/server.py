@@ -109,15 +109,13 @@ class Server:
         held = [Reference(vector.numpy(), setup.layout) for vector in self._before]
         with watch.part("wait"):
             reports = exchange.receive_reports(plan.assignment.counts)
-        signal = self._signals.received or next((report.signal for report in reports if report.signal), 0)
-        with watch.part("receive"):
-            arrived = exchange.receive_messages(
-                reports
-            )  # also of a round that diverged: its senders are waiting
+        with watch.part("receive"):  # also in a round that diverged: the senders are waiting
+            arrived = exchange.receive_messages(reports)
         train_loss = self._train_loss(plan, reports)
         by_position = dict(zip(plan.assignment.arrival_order, arrived, strict=True))
         uplink_payload = self._average(plan, by_position, held)
         downlink_payload, model_bytes = self._advance(plan, held)
+        signal = self._signals.received or next((report.signal for report in reports if report.signal), 0)
         evaluated: dict[str, float] = {}
         status = Status.FINISHED if last else Status.INTERRUPTED if signal else None
         due = number % setup.config.runtime.eval_every == 0 or status is not None

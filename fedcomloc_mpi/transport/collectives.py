@@ -120,8 +120,8 @@ class CollectiveExchange:
         if end != total:
             raise ValueError(f"the report announces {total} bytes of messages, but they have {end}")
         comm = self._world.comm
-        wait_all([comm.Igatherv(packed, None, root=SERVER)])
-        wait_all([comm.Igatherv(self._messages[:total], None, root=SERVER)])
+        wait_all([comm.Igatherv([packed, MPI.BYTE], None, root=SERVER)])
+        wait_all([comm.Igatherv([self._messages[:total], MPI.BYTE], None, root=SERVER)])
         self.meter.uplink += packed.size + total
 
     def receive_reports(
@@ -198,7 +198,9 @@ class CollectiveExchange:
         counts = np.array(sizes, dtype=np.int64)
         starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
         nothing = np.empty(0, dtype=np.uint8)
-        request = self._world.comm.Igatherv(nothing, [into, counts, starts, MPI.BYTE], root=SERVER)
+        request = self._world.comm.Igatherv(
+            [nothing, MPI.BYTE], [into, counts, starts, MPI.BYTE], root=SERVER
+        )
         wait_all([request], between)
         self.meter.uplink += int(counts.sum())
 

@@ -54,14 +54,16 @@ class World:
 
         The AgreedError raised is that of the lowest rank that has one, on all ranks alike, cut to 2 KB.
         """
-        text = str(error).encode()[:_ERROR_BYTES] if error is not None else b""
-        mine = np.zeros(_ERROR_BYTES, dtype=np.uint8)
-        mine[: len(text)] = np.frombuffer(text, dtype=np.uint8)
-        everyone = np.zeros((self.size, _ERROR_BYTES), dtype=np.uint8)
+        mine = np.zeros(1 + _ERROR_BYTES, dtype=np.uint8)  # whether there is one, and what it says
+        if error is not None:
+            text = str(error).encode()[:_ERROR_BYTES]
+            mine[0] = 1
+            mine[1 : 1 + len(text)] = np.frombuffer(text, dtype=np.uint8)
+        everyone = np.zeros((self.size, mine.size), dtype=np.uint8)
         wait_all([self.comm.Iallgather(mine, everyone)])
         for row in everyone:
             if row[0]:
-                raise AgreedError(row.tobytes().rstrip(b"\0").decode(errors="replace"))
+                raise AgreedError(row[1:].tobytes().rstrip(b"\0").decode(errors="replace"))
 
     def barrier(self) -> None:
         """Wait for all ranks without spinning (MPI_Ibarrier)."""

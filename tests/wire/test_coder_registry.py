@@ -39,6 +39,7 @@ def message(monkeypatch):
     reference = Reference((vector * 2).copy(), LAYOUT)
     encoded = encode(compressed, reference)
     assert (encoded.index_coder, encoded.data.size) == ("same", 40 + 4 * 30)
+    assert not encoded.self_contained and encode(compressed).self_contained
     assert int.from_bytes(encoded.data[32:40].tobytes(), "little") == reference.fingerprint
     return encoded.data.tobytes(), compressed, reference
 

@@ -1,0 +1,100 @@
+import time
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+from fedcomloc_mpi.transport.wait import wait_all
+
+
+def pending_request() -> MPI.Grequest:
+    """A request that is complete as soon as somebody calls its Complete()."""
+    return MPI.Grequest.Start(lambda status: None, lambda: None, lambda complete: None)
+
+
+@pytest.fixture
+def sleeps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The lengths of all sleeps, which take no time but move the clock."""
+    recorded: list[float] = []
+    monkeypatch.setattr(time, "sleep", recorded.append)
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0 + sum(recorded))
+    return recorded
+
+
+def test_nothing_to_wait_for(sleeps: list[float]) -> None:
+    wait_all([])
+    wait_all([MPI.REQUEST_NULL, MPI.REQUEST_NULL])
+    assert sleeps == []
+
+
+def test_a_waiting_rank_sleeps_between_tests_longer_and_longer(sleeps: list[float]) -> None:
+    requests = [pending_request(), pending_request()]
+    calls = 0
+
+    def between() -> None:
+        nonlocal calls
+        calls += 1
+        assert len(sleeps) == calls - 1
+        if calls == 10:
+            requests[1].Complete()
+        if calls == 400:
+            requests[0].Complete()
+
+    wait_all(requests, between)
+    assert len(sleeps) == calls == 400
+    assert sleeps == sorted(sleeps)
+    assert min(sleeps) == pytest.approx(50e-6)
+    assert max(sleeps) == pytest.approx(4e-3)
+    # Whatever is waited for is noticed late by a small share of the wait.
+    assert all(late <= 50e-6 or late <= 0.1 * sum(sleeps[:i]) for i, late in enumerate(sleeps))
+
+
+def test_between_may_give_up(sleeps: list[float]) -> None:
+    request = pending_request()
+
+    def between() -> None:
+        if len(sleeps) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        wait_all([request], between)
+    request.Complete()
+    wait_all([request])
+
+
+@pytest.mark.mpi(min_size=2)
+def test_several_requests_of_several_ranks() -> None:
+    comm = MPI.COMM_WORLD.Dup()
+    right, left = (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size
+    for count in (0, 1, 1000, 1_000_000):
+        sent = [np.full(count, 10 * comm.rank + tag, dtype=np.int64) for tag in range(3)]
+        received = [np.full(count, -1, dtype=np.int64) for _ in range(3)]
+        total = np.zeros(1, dtype=np.int64)
+        requests = [comm.Irecv(received[tag], source=left, tag=tag) for tag in (2, 0, 1)]
+        requests += [comm.Isend(sent[tag], dest=right, tag=tag) for tag in range(3)]
+        requests.append(comm.Iallreduce(np.array([comm.rank]), total))
+        wait_all(requests)
+        assert all((received[tag] == 10 * left + tag).all() for tag in range(3))
+        assert total[0] == comm.size * (comm.size - 1) // 2
+
+
+@pytest.mark.mpi(min_size=2)
+def test_between_is_called_while_a_message_is_missing() -> None:
+    comm = MPI.COMM_WORLD.Dup()
+    calls = 0
+
+    def between() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:  # only now the others are told to send
+            comm.Barrier()
+
+    if comm.rank == 0:
+        received = np.zeros(comm.size, dtype=np.int64)
+        requests = [comm.Irecv(received[rank : rank + 1], source=rank) for rank in range(1, comm.size)]
+        wait_all(requests, between)
+        assert received.tolist() == [0, *range(1, comm.size)]
+        assert calls >= 3
+    else:
+        comm.Barrier()
+        wait_all([comm.Isend(np.array([comm.rank]), dest=0)])
