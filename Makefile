@@ -28,12 +28,12 @@ test: $(STAMP) ## Run the linters and every test, those under mpirun included
 lint: $(STAMP) ## Run the linters alone
 	$(VENV_PYTHON) -m tests.run --tier lint
 
-bench: $(STAMP) ## Measure what a round costs beyond the clients' computing
+bench: $(STAMP) ## Measure what a round costs beyond the clients' computing (ARGS="--data-dir DIR", MNIST)
 	$(VENV_PYTHON) bench/overhead.py $(ARGS)
 
 clean: ## Remove .venv, builds and caches (runs/ stays)
 	rm -rf .venv build dist fedcomloc_mpi.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find fedcomloc_mpi tests -name __pycache__ -prune -exec rm -rf {} +
+	find bench fedcomloc_mpi tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # A .venv that was moved or copied together with its folder still points to the old place: set it up again.
 ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))

@@ -8,6 +8,7 @@ writes to the terminal; what the others print goes to FOLDER/rank-r.txt.
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -39,6 +40,8 @@ class Recorder:
 def main(arguments: list[str]) -> int:
     folder, ranks, pytest_arguments = Path(arguments[0]), int(arguments[1]), arguments[2:]
     rank = 0
+    # As Ctrl-C does: pytest leaves the test, whose `with` blocks end the jobs that it started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if ranks > 1:
         from mpi4py import MPI
 

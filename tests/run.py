@@ -49,7 +49,7 @@ def run_command(command: Sequence[str]) -> int:
         print(f"not ended after {TIER_SECONDS} s", flush=True)
         return 124
     finally:
-        # mpirun ends its ranks when it is asked to end; killed at once it could not.
+        # Asked to end, mpirun ends its ranks and pytest the jobs of its tests; killed at once they could not.
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             try:
@@ -158,6 +158,8 @@ def main(arguments: Sequence[str]) -> int:
         "pytest", nargs="*", metavar="PYTEST-ARGUMENT", help="passed to pytest; put them after --"
     )
     options = parser.parse_args(arguments)
+    # As Ctrl-C does: the tier that runs is ended, and its temporary folder goes.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     tiers: dict[str, Outcomes] = {}
     for tier in options.tier or TIERS:
         print(f"\n===== {tier} =====", flush=True)
