@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _MODULE_OF = {
     "Dataset": "fedcomloc_mpi.data",
     "Method": "fedcomloc_mpi.config",
+    "load_config": "fedcomloc_mpi.config",
     "make_config": "fedcomloc_mpi.config",
     "register_algorithm": "fedcomloc_mpi.algorithms",
     "register_compressor": "fedcomloc_mpi.compressors",

@@ -40,6 +40,8 @@ def build_model(world: World, config: Config, data: TrainingData, own: OwnModel 
             module = own
         else:
             module = build_own(own, config.algorithm.seed)
+        if not isinstance(module, torch.nn.Module):
+            raise UserError(f"model is {type(module).__name__}: it must be a torch.nn.Module, or make one")
         models.append(FlatModel(module))
 
     attempt(world, prepare)
