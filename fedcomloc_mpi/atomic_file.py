@@ -5,12 +5,9 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from fedcomloc_mpi.errors import UserError
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer as Buffer
 
 _SUFFIX = ".tmp"
 
@@ -31,7 +28,7 @@ class PendingFile:
         except OSError as error:
             raise self._user_error(error) from error
 
-    def write(self, data: "Buffer") -> None:
+    def write(self, data: bytes) -> None:
         """Append `data`."""
         try:
             self.file.write(data)

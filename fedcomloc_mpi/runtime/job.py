@@ -27,15 +27,16 @@ from fedcomloc_mpi.metrics import (
     end_table,
     startup_line,
 )
-from fedcomloc_mpi.models import FlatModel, build, load_state
+from fedcomloc_mpi.models import FlatModel, load_state
 from fedcomloc_mpi.runtime.checkpoint.saver import NodeSaver, Saver, by_leader, gather_saved
 from fedcomloc_mpi.runtime.client import REPORTED_PARTS, ClientRank
 from fedcomloc_mpi.runtime.client_state import ClientState
 from fedcomloc_mpi.runtime.evaluate import Evaluator
+from fedcomloc_mpi.runtime.own import OwnDataset, OwnModel, build_model, check_own
 from fedcomloc_mpi.runtime.run_files import RunFiles
 from fedcomloc_mpi.runtime.schedule import home_node
 from fedcomloc_mpi.runtime.server import Outcome, Server
-from fedcomloc_mpi.runtime.setup import Setup
+from fedcomloc_mpi.runtime.setup import Setup, client_weights
 from fedcomloc_mpi.runtime.signals import SignalWatch
 from fedcomloc_mpi.runtime.start import Located, Start, find_checkpoint, restore
 from fedcomloc_mpi.runtime.training_data import TrainingData, attempt, read_training_data
@@ -43,7 +44,7 @@ from fedcomloc_mpi.transport.exchange import Exchange
 from fedcomloc_mpi.transport.registry import EXCHANGES
 from fedcomloc_mpi.transport.report import NOTHING_SAVED
 from fedcomloc_mpi.transport.wait import guarded, wait_all
-from fedcomloc_mpi.transport.watchdog import Watchdog
+from fedcomloc_mpi.transport.watchdog import Watchdog, starting
 from fedcomloc_mpi.transport.world import SERVER, World, library_version, open_world
 from fedcomloc_mpi.wire import coder_names
 
@@ -67,25 +68,40 @@ class Ending:
 
 
 def run(
-    comm: MPI.Intracomm, config: Config, *, started: float | None = None, clock: Clock = time.perf_counter_ns
+    comm: MPI.Intracomm,
+    config: Config,
+    *,
+    model: OwnModel | None = None,
+    dataset: OwnDataset | None = None,
+    started: float | None = None,
+    clock: Clock = time.perf_counter_ns,
 ) -> Ending:
     """Train over all ranks of `comm`, every one of which must call this with the same configuration.
 
-    started: time.monotonic() when the job was started, for the start-up time; the call itself by default. clock: in ns,
-    monotonic on its own rank, what all parts of time are measured with. Raises UserError on all ranks alike for what
-    the user can mend; any other exception on one rank leaves the others waiting, so a program must then call
-    `comm.Abort`, as `fedcomloc_mpi.train` does.
+    model: for a configuration with model "own", a torch module, float32 on the CPU, that maps float32 [batch,
+    *input_shape] to [batch, classes], or a function without arguments that makes one, then with parameters drawn from
+    the seed. All ranks start from the parameters of rank 0's module, which holds the final model afterwards. The loss
+    is cross-entropy.
+    dataset: for a configuration with dataset "own", the data, or a function without arguments that makes it; only the
+    lowest rank of every node uses it, and all of these must have the same.
+    started: time.monotonic() when the job was started, for the start-up time; the call itself by default.
+    clock: in ns, monotonic on its own rank, what all parts of time are measured with.
+
+    Raises UserError on all ranks alike for what the user can mend; any other exception on one rank leaves the others
+    waiting, so a program must then call `comm.Abort`, as `fedcomloc_mpi.train` and `python -m mpi4py` do.
     """
     started = time.monotonic() if started is None else started
-    world = open_world(comm)
+    check_own(config, model, dataset)
+    with guarded(starting(comm.rank)):
+        world = open_world(comm)
     torch.set_num_threads(config.runtime.threads)
     watchdog = Watchdog(world, config.runtime.round_timeout)
     with SignalWatch() as signals, guarded(watchdog.start_up(limited=not config.data.download)):
         if config.runtime.resume is None:
             attempt(world, (lambda: check_out(config.runtime.out)) if world.is_server else None)
         located = find_checkpoint(world, config)
-        data = read_training_data(world, config.data, config.algorithm.seed)
-        setup = _set_up(world, config, data, located)
+        data = read_training_data(world, config.data, config.algorithm.seed, dataset)
+        setup = _set_up(world, config, data, model, located)
         state = ClientState(
             world.node,
             config.data.clients,
@@ -128,27 +144,23 @@ def _largest_message(layout: Layout) -> int:
     return 5 * layout.size + 16 * len(layout.sizes) + (1 << 16)
 
 
-def _set_up(world: World, config: Config, data: TrainingData, located: Located) -> Setup:
-    models: list[FlatModel] = []
-    attempt(
-        world,
-        lambda: models.append(
-            FlatModel(build(config.data.model, data.input_shape, data.classes, config.algorithm.seed))
-        ),
-    )
-    (model,) = models
+def _set_up(
+    world: World, config: Config, data: TrainingData, own: OwnModel | None, located: Located
+) -> Setup:
+    model = build_model(world, config, data, own)
     uplink, downlink = method_compression(config)
     deployed = model_compression(config)
     return Setup(
         config=config,
         world=world,
-        algorithm=ALGORITHMS[config.algorithm.algorithm](),
+        algorithm=ALGORITHMS[config.algorithm.algorithm].configured(config.algorithm),
         model=model,
         loss=cross_entropy,
         uplink=build_compressor(uplink, model.layout),
         downlink=build_compressor(downlink, model.layout),
         deployed=build_compressor(deployed, model.layout) if deployed else None,
         initial=_initial_vector(world, config, model, located),
+        weights=client_weights(config, data),
         samples=np.array([len(positions) for positions in data.partition], dtype=np.int64),
     )
 
@@ -166,7 +178,7 @@ def _initial_vector(world: World, config: Config, model: FlatModel, located: Loc
         world,
         (lambda: vector.copy_(model.vector_from_state(load_state(path), path))) if world.is_server else None,
     )
-    wait_all([world.comm.Ibcast(vector.numpy(), root=SERVER)])
+    world.broadcast(vector.numpy())
     return vector
 
 
@@ -225,6 +237,8 @@ def _lead(job: _Job, located: Located, written: RunFiles, started: float) -> End
         summary.add_evaluation(
             outcome.rounds, figures["test_accuracy"], figures.get("test_accuracy_compressed")
         )
+    # Evaluation has left another vector in the module, which may be the user's.
+    setup.model.bind(server.model)
     if ending.status in (Status.FINISHED, Status.TARGET):
         written.write_model("final.pt", server.model)
         deployed = server.deployed_model()
@@ -299,7 +313,7 @@ def _tell(world: World, over: bool, checkpoints: Path | None) -> tuple[bool, Pat
         path = os.fsencode(checkpoints.absolute())
         message[0] = over
         message[1 : 1 + len(path)] = np.frombuffer(path, dtype=np.uint8)
-    wait_all([world.comm.Ibcast(message, root=SERVER)])
+    world.broadcast(message)
     return bool(message[0]), Path(os.fsdecode(message[1:].tobytes().rstrip(b"\0")))
 
 
@@ -308,13 +322,13 @@ def _end(setup: Setup, exchange: Exchange, outcome: Outcome | None, folder: Path
     words = np.zeros(3, dtype=np.int64)
     if outcome is not None:
         words[:] = _STATUSES.index(outcome.status), outcome.rounds, outcome.signal
-    wait_all([setup.world.comm.Ibcast(words, root=SERVER)])
+    setup.world.broadcast(words)
     exchange.meter.check(setup.world)
     return Ending(_STATUSES[int(words[0])], int(words[1]), int(words[2]), folder)
 
 
 def _control_sum(setup: Setup, state: ClientState, rounds: int) -> dict[str, float] | None:
-    """Add up the control variates of all clients as they stand in memory; all ranks call this.
+    """Add up the control variates of all clients as they stand in memory, weighted as in the mean; all ranks call this.
 
     Returns, on the server, the Euclidean norm and the largest magnitude of the sum; None on clients and for methods
     without control variates.
@@ -326,7 +340,7 @@ def _control_sum(setup: Setup, state: ClientState, rounds: int) -> dict[str, flo
     home = np.array([home_node(client, world.node_of) for client in taken_part.tolist()], dtype=np.int64)
     here = taken_part[home == world.node_of[world.rank]] if world.leads_node else taken_part[:0]
     mine = np.zeros((vectors, setup.layout.size))
-    state.add_to(mine, here)
+    state.add_to(mine, here, setup.weights)
     total = np.zeros_like(mine)
     wait_all([world.comm.Ireduce(mine, total, op=MPI.SUM, root=SERVER)])
     if not world.is_server:

@@ -1,13 +1,14 @@
 """The round loop of the server: collect, average, broadcast, evaluate, record."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fedcomloc_mpi.compressors import Identity
+from fedcomloc_mpi.compressors import Compressed, Compressor, Identity
 from fedcomloc_mpi.errors import NonFiniteError
 from fedcomloc_mpi.metrics import Progress, RoundRecord, RoundWriter, Status, Stopwatch, Summary, over_ranks
 from fedcomloc_mpi.randomness import Purpose, key
@@ -18,7 +19,7 @@ from fedcomloc_mpi.runtime.checkpoint.server_state import ServerState
 from fedcomloc_mpi.runtime.client import REPORTED_PARTS
 from fedcomloc_mpi.runtime.collector import Collector, Diverged
 from fedcomloc_mpi.runtime.evaluate import Evaluator
-from fedcomloc_mpi.runtime.setup import RoundPlan, Setup
+from fedcomloc_mpi.runtime.setup import RoundPlan, Setup, pick_references
 from fedcomloc_mpi.runtime.signals import SignalWatch
 from fedcomloc_mpi.runtime.start import Start
 from fedcomloc_mpi.transport.exchange import Command, Downlink, Exchange
@@ -136,17 +137,17 @@ class Server:
         number = plan.round.number
         self._watchdog.begin_round(plan.round.local_steps)
         self._before, self._after = self._after, self._before
-        reference = Reference(self._before[0].numpy(), setup.layout)
+        held = [Reference(vector.numpy(), setup.layout) for vector in self._before]
         arrivals = exchange.arrivals(plan.assignment.counts, watch.part("receive"))
-        collected = self._collector.collect(plan, arrivals, reference)
+        collected = self._collector.collect(plan, arrivals, held)
         reports = collected.reports
         with watch.part("checkpoint"):
             self._saver.write_rest()
         with watch.part("aggregate"):
-            self._sum.div_(plan.round.cohort)
+            self._sum.div_(plan.round.weight)
             if not math.isfinite(self._sum.sum().item()):
                 raise Diverged(f"the mean of the models in round {number}")
-        downlink_payload, model_bytes = self._advance(plan, reference)
+        downlink_payload, model_bytes = self._advance(plan, held)
         signal = self._signals.received or next((report.signal for report in reports if report.signal), 0)
         evaluated: dict[str, float] = {}
         status = Status.FINISHED if last else Status.INTERRUPTED if signal else None
@@ -208,33 +209,47 @@ class Server:
         work = [int(plan.work[list(positions)].sum()) for positions in plan.assignment.positions]
         self._speeds.add(work, [0.0, *(float(report.seconds[compute]) for report in reports)])
 
-    def _advance(self, plan: RoundPlan, reference: Reference) -> tuple[list[np.ndarray], int]:
-        """Compute the next broadcast from the mean; return it encoded, and its size coded without a reference."""
+    def _advance(self, plan: RoundPlan, held: Sequence[Reference]) -> tuple[list[np.ndarray], int]:
+        """Compute the next broadcast from the mean, and the model that everyone goes on from.
+
+        Returns the broadcast encoded, and the size of what a newcomer needs, coded without a reference.
+        """
         setup, algorithm = self._setup, self._setup.algorithm
-        mean, broadcast = tuple(self._sum), tuple(self._after)
+        mean, before, broadcast = tuple(self._sum), tuple(self._before), tuple(self._after)
+        references = pick_references(algorithm.downlink_references, held)
         with self._watch.part("aggregate"):
-            algorithm.aggregate(plan.round, mean, tuple(self._server_vectors), tuple(self._before), broadcast)
-        encoded, model_bytes = [], 0
+            algorithm.aggregate(plan.round, mean, tuple(self._server_vectors), before, broadcast)
+        encoded, alone = [], []
         with self._watch.part("encode"):
-            for position, vector in enumerate(broadcast):
-                entries = vector.numpy()
+            for position, (vector, reference) in enumerate(zip(broadcast, references, strict=True)):
                 stream = key(
                     setup.config.algorithm.seed, Purpose.COMPRESS_DOWNLINK, plan.round.number, 0, position
                 )
-                try:
-                    compressed = setup.downlink.compress(entries, stream, reference.vector)
-                except NonFiniteError as error:
-                    raise Diverged(f"the model in round {plan.round.number}") from error
+                compressed = self._compress(setup.downlink, vector, stream, reference)
                 if not setup.downlink.lossless:
-                    compressed.write_to(entries)
+                    compressed.write_to(vector.numpy())
                 message = encode(compressed, reference)
                 encoded.append(message.data)
-                alone = message if message.self_contained else encode(compressed)
-                model_bytes += alone.data.size
-        if self._control_sum.numel():
-            with self._watch.part("aggregate"):
-                algorithm.add_to_control_sum(plan.round, mean, broadcast, self._control_sum)
-        return encoded, model_bytes
+                alone.append((message if message.self_contained else encode(compressed)).data.size)
+        with self._watch.part("aggregate"):
+            if self._control_sum.numel():
+                algorithm.add_to_control_sum(plan.round, mean, before, broadcast, self._control_sum)
+            algorithm.step_server(plan.round, before, broadcast)
+        if plan.round.server_step != 1.0:  # the model is not what travelled
+            with self._watch.part("encode"):
+                alone[0] = encode(self._compress(Identity(setup.layout), broadcast[0], 0, None)).data.size
+        return encoded, sum(alone)
+
+    def _compress(
+        self, compressor: Compressor, vector: Tensor, stream: int, reference: Reference | None
+    ) -> Compressed:
+        """Compress a vector of the broadcast; raise Diverged if it is not finite."""
+        try:
+            return compressor.compress(
+                vector.numpy(), stream, None if reference is None else reference.vector
+            )
+        except NonFiniteError as error:
+            raise Diverged("the new model") from error
 
     def evaluate_models(self) -> dict[str, float]:
         """Return the test figures of x, and the accuracy of C(x) where there is a compressor."""

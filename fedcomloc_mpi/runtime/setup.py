@@ -1,32 +1,36 @@
 """What every rank knows before the first round."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
 
-from fedcomloc_mpi.algorithms import Algorithm, Round
+from fedcomloc_mpi.algorithms import Algorithm, Round, stepsize
 from fedcomloc_mpi.compressors import Compressor
 from fedcomloc_mpi.config import Config
 from fedcomloc_mpi.layout import Layout
 from fedcomloc_mpi.models.flat import FlatModel
 from fedcomloc_mpi.runtime.balance import step_work
 from fedcomloc_mpi.runtime.schedule import Assignment, assign, draw_cohort, local_steps
+from fedcomloc_mpi.runtime.training_data import TrainingData
 from fedcomloc_mpi.transport.world import World
+from fedcomloc_mpi.wire import Reference
 
 
 @dataclass(frozen=True)
 class RoundPlan:
     """One round as all ranks derive it.
 
-    cohort: int64 [m], ascending; assignment: who runs whom; work: int64 [m], what a local step of each client costs.
+    round: its numbers; cohort: its clients, int64 [m], ascending; weights: theirs in the mean, float64 [m]; work: int64
+    [m], what a local step of each client costs; assignment: who runs whom.
     """
 
     round: Round
     cohort: np.ndarray
-    assignment: Assignment
+    weights: np.ndarray
     work: np.ndarray
+    assignment: Assignment
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,8 @@ class Setup:
     """The parts of a job that are equal on every rank.
 
     uplink, downlink: the compressors of the two directions (the identity where nothing is lossy). deployed: C, the
-    compressor of the model that a user would deploy; None for a method without one. initial: x_0, float32 [d].
-    samples: int64 [clients], how many each client has.
+    compressor of the model that a user would deploy; None for a method without one. initial: x_0, float32 [d]. weights:
+    of all clients in the mean, float64 [n], 1 on average. samples: int64 [n], how many each client has.
     """
 
     config: Config
@@ -47,6 +51,7 @@ class Setup:
     downlink: Compressor
     deployed: Compressor | None
     initial: Tensor
+    weights: np.ndarray
     samples: np.ndarray
 
     @property
@@ -65,16 +70,45 @@ class Setup:
         steps = local_steps(training.seed, number, training.p, training.local_steps)
         cohort = self.cohort(number)
         work = step_work(self.samples[cohort], training.batch_size)
+        weights = self.weights[cohort]
         return RoundPlan(
             Round(
                 number=number,
                 local_steps=steps,
-                stepsize=training.lr,
+                stepsize=stepsize(
+                    training.lr_schedule,
+                    training.lr,
+                    number,
+                    training.lr_decay_rounds,
+                    training.lr_decay_factor,
+                ),
                 probability=1.0 / steps if training.local_steps == "fixed" else training.p,
                 clients=data.clients,
                 cohort=data.cohort,
+                weight=float(weights.sum()),
+                server_step=training.server_step,
             ),
             cohort,
-            assign(cohort, self.world.node_of, work, speeds),
+            weights,
             work,
+            assign(cohort, self.world.node_of, work, speeds),
         )
+
+
+def client_weights(config: Config, data: TrainingData) -> np.ndarray:
+    """Return every client's weight in the mean, float64 [n], 1 on average."""
+    if config.algorithm.weighting == "plain":
+        return np.ones(config.data.clients)
+    samples = np.array([len(positions) for positions in data.partition], dtype=np.float64)
+    weights: np.ndarray = samples * (config.data.clients / samples.sum())
+    return weights
+
+
+def pick_references(
+    numbers: Sequence[int | None], broadcast: Sequence[Reference]
+) -> tuple[Reference | None, ...]:
+    """Return what each travelling vector is coded against; see `Algorithm.uplink_references`.
+
+    broadcast: a Reference for each vector of the last one, made once, since what it derives is computed once.
+    """
+    return tuple(None if number is None else broadcast[number] for number in numbers)

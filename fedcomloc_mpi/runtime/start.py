@@ -16,8 +16,7 @@ from fedcomloc_mpi.runtime.client_state import ClientState
 from fedcomloc_mpi.runtime.schedule import home_node
 from fedcomloc_mpi.runtime.setup import Setup
 from fedcomloc_mpi.runtime.training_data import attempt
-from fedcomloc_mpi.transport.wait import wait_all
-from fedcomloc_mpi.transport.world import SERVER, World
+from fedcomloc_mpi.transport.world import World
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def find_checkpoint(world: World, config: Config) -> Located:
 
     attempt(world, find if world.is_server else None)
     place = np.array([-1 if found[0] is None else found[0].saved.state.round], dtype=np.int64)
-    wait_all([world.comm.Ibcast(place, root=SERVER)])
+    world.broadcast(place)
     return Located(int(place[0]) if place[0] >= 0 else None, found[0])
 
 
@@ -99,5 +98,5 @@ def restore(setup: Setup, state: ClientState, located: Located) -> Start:
     attempt(world, load if world.leads_node and not world.is_server else None)
     if found is not None:
         broadcast[:] = found.saved.state.broadcast
-    wait_all([world.comm.Ibcast(broadcast, root=SERVER)])
+    world.broadcast(broadcast)
     return Start(round, broadcast, frozenset(held), found.saved.state if found is not None else None)

@@ -18,9 +18,8 @@ from mpi4py import MPI
 from fedcomloc_mpi.transport.byte_meter import ByteMeter
 from fedcomloc_mpi.transport.report import RankReport
 from fedcomloc_mpi.transport.watchdog import Watchdog
-from fedcomloc_mpi.transport.world import World
+from fedcomloc_mpi.transport.world import CHUNK_BYTES, World
 
-CHUNK_BYTES = 1 << 30  # of one MPI call: MPI 3 counts with 32 bits
 REPORT_TAG, MESSAGES_TAG, HEADER_TAG, BROADCAST_TAG = 1, 2, 3, 4
 USUAL_SPEED = 1024
 

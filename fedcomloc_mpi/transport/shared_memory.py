@@ -5,6 +5,7 @@ The leader of the node makes an anonymous memory file (memfd_create(2)), or a fi
 whenever and however a rank dies, and it is sparse: a row that nobody has written costs no memory.
 """
 
+import contextlib
 import mmap
 import os
 import tempfile
@@ -74,3 +75,17 @@ def _file_without_name(folder: str | None) -> int:
         descriptor, name = tempfile.mkstemp(prefix="fedcomloc_mpi-", dir=folder)
         os.unlink(name)
         return descriptor
+
+
+def unname_library_memory(comm: MPI.Comm) -> None:
+    """Unlink the shared memory of the MPI library itself in /dev/shm; every rank of `comm` must call this.
+
+    MPICH 5 unlinks its segment in MPI_Finalize, so a job that is killed or aborted would leave some MB behind for good.
+    Ranks that have mapped it need no name, and after MPI_Init, which the barrier orders, all have.
+    """
+    wait_all([comm.Ibarrier()])
+    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
+        mapped = {line.split(maxsplit=5)[-1].strip() for line in maps if "/dev/shm/mpich_shm_" in line}
+    for path in mapped:
+        with contextlib.suppress(OSError):  # another rank of the node was faster
+            os.unlink(path)

@@ -25,8 +25,8 @@ _QUESTION_SECONDS = 3.0
 # Later than the server by the time that its questions take.
 _CLIENT_FACTOR, _CLIENT_SECONDS = 1.1, 8.0
 _QUIET_SECONDS = 0.5  # a wait so short needs no answers
-# Time in which this process itself was stopped or starved does not count as waiting.
 _LARGEST_STEP = 1.0
+_START_SECONDS = 600.0
 
 
 class Watchdog:
@@ -120,6 +120,37 @@ class Watchdog:
         return condition(self._world.processes[rank]) if same_host else None
 
 
+def starting(rank: int) -> Callable[[], Between]:
+    """Return the guard of waits before a World is known: for ranks that are still loading what they need."""
+
+    def guard() -> Between:
+        awake = _AwakeClock(time.monotonic)
+
+        def between() -> None:
+            if awake.seconds() > _START_SECONDS:
+                raise RankLost(f"rank {rank} waited {_START_SECONDS:.0f} s in vain for all ranks to start")
+
+        return between
+
+    return guard
+
+
+class _AwakeClock:
+    """Seconds since it was made, without those in which this process itself was stopped or starved."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._last = clock()
+        self._seconds = 0.0
+
+    def seconds(self) -> float:
+        """Return the time passed; a step between two calls counts for one second at most."""
+        now = self._clock()
+        self._seconds += min(now - self._last, _LARGEST_STEP)
+        self._last = now
+        return self._seconds
+
+
 @dataclass
 class _Wait:
     """One wait, timed by the clock of the watchdog; see `Watchdog.wait`."""
@@ -129,14 +160,11 @@ class _Wait:
     limit: float
 
     def __post_init__(self) -> None:
-        self._last = self.watchdog._clock()
-        self._waited = 0.0
+        self._awake = _AwakeClock(self.watchdog._clock)
 
     def __call__(self) -> None:
-        now = self.watchdog._clock()
-        self._waited += min(now - self._last, _LARGEST_STEP)
-        self._last = now
-        if self._waited > _QUIET_SECONDS:
+        waited = self._awake.seconds()
+        if waited > _QUIET_SECONDS:
             self.watchdog.answer()
-        if self._waited > self.limit:
-            self.watchdog.give_up(self._waited, self.waited_for() if self.waited_for else None)
+        if waited > self.limit:
+            self.watchdog.give_up(waited, self.waited_for() if self.waited_for else None)

@@ -11,6 +11,7 @@ from fedcomloc_mpi.errors import AgreedError, UserError
 from fedcomloc_mpi.transport.wait import wait_all
 
 SERVER = 0
+CHUNK_BYTES = 1 << 30  # the most that one MPI call moves: MPI 3 counts with 32 bits
 _SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "SLURM_STEP_NUM_TASKS")
 _ERROR_BYTES = 2048
 
@@ -70,6 +71,12 @@ class World:
         for row in everyone:
             if row[0]:
                 raise AgreedError(row[1:].tobytes().rstrip(b"\0").decode(errors="replace"))
+
+    def broadcast(self, array: np.ndarray) -> None:
+        """Give the server's `array`, contiguous and of any size, to all ranks (MPI_Ibcast); all ranks call this."""
+        data = array.reshape(-1).view(np.uint8)
+        for start in range(0, data.size, CHUNK_BYTES):
+            wait_all([self.comm.Ibcast(data[start : start + CHUNK_BYTES], root=SERVER)])
 
     def barrier(self) -> None:
         """Wait for all ranks without spinning (MPI_Ibarrier)."""

@@ -13,6 +13,7 @@ class Asked:
     density: float = 1.0
     bits: int = 32
     quant_norm: str = "max"
+    compressor: str = "topk"
 
 
 LAYOUT = Layout([30, 70])

@@ -44,6 +44,8 @@ def chosen_values(draw, without=("clients", "cohort", "resume", "allow_config_ch
             values[name] = OPTIONS[name].neutral
         else:
             values[name] = draw(allowed(OPTIONS[name]))
+    if values.get("lr_schedule", "constant") != "constant":
+        values["lr_decay_rounds"] = draw(allowed(OPTIONS["lr_decay_rounds"]))
     if draw(st.booleans()):
         values["clients"] = draw(st.integers(2, 2**31 - 1))
         values["cohort"] = draw(st.integers(2, values["clients"]))
