@@ -36,7 +36,7 @@ from fedcomloc_mpi.runtime.training_data import TrainingData, attempt, read_trai
 from fedcomloc_mpi.transport.collectives import CollectiveExchange
 from fedcomloc_mpi.transport.wait import wait_all
 from fedcomloc_mpi.transport.world import SERVER, World, library_version, open_world
-from fedcomloc_mpi.wire import coder_names
+from fedcomloc_mpi.wire import available, names
 
 Clock = Callable[[], int]
 _STATUSES = list(Status)
@@ -156,7 +156,7 @@ def _serve(
                 cohort=config.data.cohort,
                 threads=config.runtime.threads,
                 mpi_library=library_version(),
-                coders=coder_names(),
+                coders=names(available()),
                 hosts=len(set(world.hosts)),
             )
         )

@@ -18,7 +18,7 @@ from fedcomloc_mpi.models import state_bytes
 from fedcomloc_mpi.runtime.setup import Setup
 from fedcomloc_mpi.runtime.training_data import TrainingData
 from fedcomloc_mpi.transport.world import library_version
-from fedcomloc_mpi.wire import coder_names
+from fedcomloc_mpi.wire import available, names
 
 
 class RunFiles:
@@ -34,7 +34,7 @@ class RunFiles:
         facts = describe_environment(
             mpi_library=library_version(),
             hosts=setup.world.hosts,
-            coders={"in_use": list(coder_names())},
+            coders={"in_use": list(names(available()))},
             threads=config.runtime.threads,
             bitwise=True,
             extra={"partition_redraws": data.redraws, "partition_repaired_samples": data.repaired},

@@ -1,0 +1,38 @@
+"""Which coders there are, and which of them a machine, or a whole job, can use: sets of coders as bit masks.
+
+Bit i stands for index coder i, bit 16 + j for value coder j. Ranks agree on the bitwise AND of their `available`.
+"""
+
+from fedcomloc_mpi import kernels
+from fedcomloc_mpi.wire.index_coders import INDEX_CODERS
+from fedcomloc_mpi.wire.value_coders import VALUE_CODERS
+
+_VALUE_SHIFT = 16
+
+
+def available() -> int:
+    """Return the coders of this machine: without compiled kernels, only those that numpy runs fast enough."""
+    mask = 0
+    for coders, shift in ((INDEX_CODERS, 0), (VALUE_CODERS, _VALUE_SHIFT)):
+        for number, coder in coders.items():
+            if kernels.COMPILED or not coder.compiled_only:
+                mask |= 1 << (number + shift)
+    return mask
+
+
+def names(mask: int) -> tuple[str, ...]:
+    """Return the names of all index coders in `mask`, then of all value coders, each in the order of their numbers."""
+    return (
+        *(INDEX_CODERS[number].name for number in sorted(INDEX_CODERS) if has_index_coder(mask, number)),
+        *(VALUE_CODERS[number].name for number in sorted(VALUE_CODERS) if has_value_coder(mask, number)),
+    )
+
+
+def has_index_coder(mask: int, number: int) -> bool:
+    """Say whether index coder `number` is in `mask`."""
+    return bool(mask >> number & 1)
+
+
+def has_value_coder(mask: int, number: int) -> bool:
+    """Say whether value coder `number` is in `mask`."""
+    return bool(mask >> (number + _VALUE_SHIFT) & 1)
