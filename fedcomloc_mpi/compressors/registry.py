@@ -9,6 +9,7 @@ from typing import Protocol
 from fedcomloc_mpi.compressors.composed import TopKQuantize
 from fedcomloc_mpi.compressors.compressor import Compressor
 from fedcomloc_mpi.compressors.identity import Identity
+from fedcomloc_mpi.compressors.lattice import LatticeQuantize
 from fedcomloc_mpi.compressors.quantize import Quantize
 from fedcomloc_mpi.compressors.topk import TopK
 from fedcomloc_mpi.layout import Layout
@@ -32,6 +33,11 @@ class Direction(Protocol):
         """The scale of quantization: "max" or "l2"."""
         ...
 
+    @property
+    def lattice(self) -> str:
+        """Whose scales: "own", or "shared" with the reference."""
+        ...
+
 
 Factory = Callable[[Direction, Layout], Compressor]
 
@@ -42,6 +48,7 @@ _FACTORIES: dict[str, Factory] = {
     "topk+quantize": lambda direction, layout: TopKQuantize(
         layout, direction.density, direction.bits, direction.quant_norm
     ),
+    "lattice": lambda direction, layout: LatticeQuantize(layout, direction.density, direction.bits),
 }
 
 
@@ -56,6 +63,8 @@ def build(direction: Direction | None, layout: Layout) -> Compressor:
         return Identity(layout)
     if not 0 < direction.density <= 1:
         raise ValueError(f"density must be in (0, 1], not {direction.density}")
+    if direction.lattice == "shared" and direction.bits != 32:
+        return _FACTORIES["lattice"](direction, layout)
     parts = [
         name for name, asked in (("topk", direction.density < 1), ("quantize", direction.bits != 32)) if asked
     ]

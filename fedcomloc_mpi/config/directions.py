@@ -10,7 +10,7 @@ class DirectionConfig:
     """A lossy compressor: TopK if `density` < 1, then quantization if `bits` < 32.
 
     `density` is the fraction of entries kept, in (0, 1]; `bits` is 1 to 16, or 32 for float32; `quant_norm`
-    is "max" or "l2"; `lattice` is "own".
+    is "max" or "l2"; `lattice` is "own" or "shared".
     """
 
     density: float

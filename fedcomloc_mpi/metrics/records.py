@@ -4,7 +4,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, Self
 
@@ -16,7 +16,7 @@ class DirectionBytes:
     """Bytes of one direction in one round, as DESIGN section 5 counts them.
 
     Uplink: sums over the cohort; downlink payload: size x cohort. device_bytes: downlink only, None for the
-    uplink.
+    uplink. coders: by name, how many of the direction's messages each coder has written a part of.
     """
 
     paper_bytes: float
@@ -24,6 +24,7 @@ class DirectionBytes:
     payload_bytes: int
     mpi_bytes: int
     device_bytes: int | None = None
+    coders: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object; device_bytes only where it is counted."""
@@ -35,6 +36,7 @@ class DirectionBytes:
         }
         if self.device_bytes is not None:
             counts["device_bytes"] = int(self.device_bytes)
+        counts["coders"] = {name: int(count) for name, count in self.coders.items()}
         return counts
 
     @classmethod
@@ -47,6 +49,7 @@ class DirectionBytes:
             int(counts["payload_bytes"]),
             int(counts["mpi_bytes"]),
             None if device is None else int(device),
+            {str(name): int(count) for name, count in counts.get("coders", {}).items()},
         )
 
 

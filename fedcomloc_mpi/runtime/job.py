@@ -27,6 +27,7 @@ from fedcomloc_mpi.metrics import (
 from fedcomloc_mpi.models import FlatModel, build, load_state
 from fedcomloc_mpi.runtime.client import REPORTED_PARTS, ClientRank
 from fedcomloc_mpi.runtime.client_state import ClientState
+from fedcomloc_mpi.runtime.coders import agree_on_coders, left_out
 from fedcomloc_mpi.runtime.evaluate import Evaluator
 from fedcomloc_mpi.runtime.run_files import RunFiles
 from fedcomloc_mpi.runtime.server import Outcome, Server
@@ -36,7 +37,7 @@ from fedcomloc_mpi.runtime.training_data import TrainingData, attempt, read_trai
 from fedcomloc_mpi.transport.collectives import CollectiveExchange
 from fedcomloc_mpi.transport.wait import wait_all
 from fedcomloc_mpi.transport.world import SERVER, World, library_version, open_world
-from fedcomloc_mpi.wire import available, names
+from fedcomloc_mpi.wire import names
 
 Clock = Callable[[], int]
 _STATUSES = list(Status)
@@ -98,18 +99,21 @@ def _set_up(world: World, config: Config, data: TrainingData) -> Setup:
         ),
     )
     (model,) = models
-    uplink, downlink = method_compression(config)
-    deployed = model_compression(config)
+    directions, deployed = method_compression(config), model_compression(config)
+    uplink, downlink = (build_compressor(direction, model.layout) for direction in directions)
+    initial = _initial_vector(world, config, model)
+    coders, config = agree_on_coders(world, config, uplink, downlink, initial.numpy(), model.layout)
     return Setup(
         config=config,
         world=world,
         algorithm=ALGORITHMS[config.algorithm.algorithm](),
         model=model,
         loss=cross_entropy,
-        uplink=build_compressor(uplink, model.layout),
-        downlink=build_compressor(downlink, model.layout),
+        uplink=uplink,
+        downlink=downlink,
         deployed=build_compressor(deployed, model.layout) if deployed else None,
-        initial=_initial_vector(world, config, model),
+        initial=initial,
+        coders=coders,
     )
 
 
@@ -156,7 +160,8 @@ def _serve(
                 cohort=config.data.cohort,
                 threads=config.runtime.threads,
                 mpi_library=library_version(),
-                coders=names(available()),
+                coders=names(setup.coders),
+                coders_left_out=left_out(setup.coders),
                 hosts=len(set(world.hosts)),
             )
         )

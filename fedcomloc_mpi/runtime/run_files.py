@@ -15,10 +15,11 @@ from fedcomloc_mpi.metrics import (
     write_json,
 )
 from fedcomloc_mpi.models import state_bytes
+from fedcomloc_mpi.runtime.coders import left_out
 from fedcomloc_mpi.runtime.setup import Setup
 from fedcomloc_mpi.runtime.training_data import TrainingData
 from fedcomloc_mpi.transport.world import library_version
-from fedcomloc_mpi.wire import available, names
+from fedcomloc_mpi.wire import names
 
 
 class RunFiles:
@@ -34,7 +35,7 @@ class RunFiles:
         facts = describe_environment(
             mpi_library=library_version(),
             hosts=setup.world.hosts,
-            coders={"in_use": list(names(available()))},
+            coders={"in_use": list(names(setup.coders)), "left_out": list(left_out(setup.coders))},
             threads=config.runtime.threads,
             bitwise=True,
             extra={"partition_redraws": data.redraws, "partition_repaired_samples": data.repaired},

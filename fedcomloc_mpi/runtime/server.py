@@ -1,7 +1,8 @@
 """The round loop of the server: collect, average, broadcast, evaluate, record."""
 
 import math
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,10 +15,11 @@ from fedcomloc_mpi.randomness import Purpose, key
 from fedcomloc_mpi.runtime.accounting import Accounting
 from fedcomloc_mpi.runtime.client import REPORTED_PARTS
 from fedcomloc_mpi.runtime.evaluate import Evaluator
+from fedcomloc_mpi.runtime.lattice import on_lattice, without_lattice
 from fedcomloc_mpi.runtime.setup import RoundPlan, Setup
 from fedcomloc_mpi.runtime.signals import SignalWatch
 from fedcomloc_mpi.transport.collectives import CollectiveExchange, Command, RankReport
-from fedcomloc_mpi.wire import Reference, decode_add, encode
+from fedcomloc_mpi.wire import Reference, coders_of, decode_add, encode
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,10 @@ class Server:
         self._server_vectors = torch.zeros(algorithm.server_vectors, size, dtype=torch.float64)
         self._sum = torch.zeros(algorithm.uplink_vectors, size, dtype=torch.float64)
         self._control_sum = torch.zeros(size if algorithm.control_vectors else 0, dtype=torch.float64)
-        first = encode(Identity(setup.layout).compress(setup.initial.numpy(), 0))
+        first = encode(Identity(setup.layout).compress(setup.initial.numpy(), 0), None, setup.coders)
         self._accounting = Accounting(setup, first.data.size)
         self._deployed = torch.empty(0)
+        self._coders: Counter[str] = Counter()
 
     @property
     def model(self) -> Tensor:
@@ -135,14 +138,15 @@ class Server:
             model_bytes,
             exchange.meter.take(),
         )
+        downlink_coders = Counter(name for vector in downlink_payload for name in coders_of(vector))
         record = RoundRecord(
             round=number,
             local_steps=plan.round.local_steps,
             cohort=plan.cohort.tolist(),
             train_loss=train_loss,
             control_sum_norm=float(self._control_sum.norm()) if self._control_sum.numel() else None,
-            uplink=uplink,
-            downlink=downlink,
+            uplink=replace(uplink, coders=self._coders),
+            downlink=replace(downlink, coders=downlink_coders),
             client_seconds=over_ranks(
                 dict(zip(REPORTED_PARTS, report.seconds.tolist(), strict=True)) for report in reports
             ),
@@ -169,6 +173,7 @@ class Server:
     def _average(self, plan: RoundPlan, messages: dict[int, list[np.ndarray]], reference: Reference) -> int:
         """Decode the uploads into their mean, in client order; return their bytes."""
         payload = 0
+        self._coders = Counter()
         with self._watch.part("aggregate"):
             self._sum.zero_()
         with self._watch.part("decode"):
@@ -176,6 +181,7 @@ class Server:
                 for total, message in zip(self._sum, messages[position], strict=True):
                     decode_add(message, self._setup.layout, reference, total.numpy())
                     payload += message.size
+                    self._coders.update(coders_of(message))
         with self._watch.part("aggregate"):
             self._sum.div_(plan.round.cohort)
             if not math.isfinite(self._sum.sum().item()):
@@ -199,11 +205,18 @@ class Server:
                     compressed = setup.downlink.compress(entries, stream, reference.vector)
                 except NonFiniteError as error:
                     raise Diverged(f"the model in round {plan.round.number}") from error
-                if not setup.downlink.lossless:
+                known = setup.downlink_reference(reference)
+                if setup.downlink.lossless:
+                    compressed = on_lattice(setup, compressed, plan.round.cohort, known)
+                else:
                     compressed.write_to(entries)
-                message = encode(compressed, reference)
+                message = encode(compressed, known, setup.coders)
                 encoded.append(message.data)
-                alone = message if message.self_contained else encode(compressed)
+                alone = (
+                    message
+                    if message.self_contained
+                    else encode(without_lattice(compressed), None, setup.coders)
+                )
                 model_bytes += alone.data.size
         if self._control_sum.numel():
             with self._watch.part("aggregate"):

@@ -1,7 +1,7 @@
 """What every rank knows before the first round."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor
@@ -13,6 +13,7 @@ from fedcomloc_mpi.layout import Layout
 from fedcomloc_mpi.models.flat import FlatModel
 from fedcomloc_mpi.runtime.schedule import Assignment, assign, draw_cohort, local_steps
 from fedcomloc_mpi.transport.world import World
+from fedcomloc_mpi.wire import Reference, available
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Setup:
 
     uplink, downlink: the compressors of the two directions (the identity where nothing is lossy). deployed: C, the
     compressor of the model that a user would deploy; None for a method without one. initial: x_0, float32 [d].
+    coders: the set that every rank's messages are written with (`wire.available`).
     """
 
     config: Config
@@ -41,11 +43,20 @@ class Setup:
     downlink: Compressor
     deployed: Compressor | None
     initial: Tensor
+    coders: int = field(default_factory=available)
 
     @property
     def layout(self) -> Layout:
         """Sizes of the model's parameter tensors."""
         return self.model.layout
+
+    def uplink_reference(self, reference: Reference | None) -> Reference | None:
+        """Return what a client's message may be coded against, of what both ends hold."""
+        return reference if self.config.compression.uplink_reference == "on" else None
+
+    def downlink_reference(self, reference: Reference | None) -> Reference | None:
+        """Return what a broadcast may be coded against, of what both ends hold."""
+        return reference if self.config.compression.downlink_reference == "on" else None
 
     def plan(self, number: int) -> RoundPlan:
         """Derive round `number` from the seed, without communication."""

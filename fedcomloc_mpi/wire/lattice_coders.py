@@ -9,7 +9,6 @@ from fedcomloc_mpi.compressors.compressed import Levels
 from fedcomloc_mpi.errors import MessageError
 from fedcomloc_mpi.wire import bits as packed_bits
 from fedcomloc_mpi.wire.index_coders import check_length
-from fedcomloc_mpi.wire.lattice import reference_steps
 from fedcomloc_mpi.wire.level_sections import (
     NO_LEVELS,
     apply_differences,
@@ -84,7 +83,7 @@ def _lattice_start(levels: Levels | None, place: Place) -> np.ndarray | None:
     """Return the start, uint8, of a section of levels on the lattice; None if these are not on the reference's."""
     if levels is None or not levels.lattice or place.reference is None:
         return None
-    shared = reference_steps(place.reference, levels.bits)
+    shared = place.reference.lattice_steps(levels.bits)
     own = shared == 0
     if not np.array_equal(levels.scales[~own], shared[~own]):
         return None
@@ -101,7 +100,7 @@ def _read_lattice_start(section: np.ndarray, place: Place, bits: int) -> tuple[L
     if not 1 <= divisor < 1 << 31:
         raise MessageError(f"the message is damaged: levels of {divisor} averaged vectors")
     check_level_bits(bits)
-    scales = reference_steps(place.reference, bits)
+    scales = place.reference.lattice_steps(bits)
     own = scales == 0
     scales[own], body = read_scales(section[4:], int(own.sum()), bits)
     key, body = read_rounding(body)

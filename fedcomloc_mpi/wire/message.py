@@ -196,6 +196,12 @@ def _smallest(offers: Iterable[tuple[Coder, Proposal | None]]) -> tuple[Coder, P
     return min(made, key=lambda offer: offer[1].size, default=None)
 
 
+def coders_of(message: np.ndarray) -> tuple[str, str]:
+    """Return the names of the index coder and the value coder of a message that `decode` accepts."""
+    index, value = headers.coder_numbers(message)
+    return INDEX_CODERS[index].name, VALUE_CODERS[value].name
+
+
 def decode(buffer: Buffer, layout: Layout, reference: Reference | None = None) -> Compressed:
     """Return the vector of `layout` that `buffer`, untrusted, holds; nothing in it refers to `buffer`.
 

@@ -5,6 +5,7 @@ from functools import cached_property
 import numpy as np
 
 from fedcomloc_mpi import kernels
+from fedcomloc_mpi.compressors.lattice import lattice_steps
 from fedcomloc_mpi.layout import Layout
 
 
@@ -37,6 +38,14 @@ class Reference:
     def support_mask(self) -> np.ndarray:
         """Bitmap, uint8 [ceil(d / 8)], of the entries whose bits are not all 0 (-0 belongs to it)."""
         return kernels.support(self.vector)
+
+    def lattice_steps(self, bits: int) -> np.ndarray:
+        """Return the steps, float32 [layers], of its lattice for `bits`; 0 for a layer without a nonzero entry."""
+        return lattice_steps(self._layer_maxima, bits)
+
+    @cached_property
+    def _layer_maxima(self) -> np.ndarray:
+        return kernels.layer_maxima(self.vector, None, self.layout)
 
     def topk_mask(self, k: int) -> np.ndarray:
         """Return the bitmap of the vector's `k` entries of largest magnitude; the last k asked for is remembered."""

@@ -43,6 +43,8 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "scaffnew": {"algorithm": "scaffnew"},
     "another-seed": {"density": 0.1, "seed": 1},
     "fixed-steps": {"density": 0.1, "local_steps": "fixed", "batch_size": 0, "cohort": 5},
+    "no-references": {"density": 0.1, "reference": "off"},
+    "shared-lattice": {"density": 0.1, "bits": 8, "lattice": "shared"},
     "lossy-downlink": {"density": 0.3, "downlink_density": 0.5, "downlink_bits": 6},
 }
 
@@ -57,6 +59,7 @@ class Counts:
         self.encoded: list[int] = []
         self.encoded_alone: list[int] = []
         self._waiting = 0
+        self._alone_follows = True  # the first is x_0
 
     def close_round(self) -> None:
         """Note the length of what has been encoded since the last call."""
@@ -67,17 +70,18 @@ class Counts:
         """Return what is written down."""
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
-    def spy_client(self, compressed: Any, reference: Any = None) -> Encoded:
-        message = encode(compressed, reference)
+    def spy_client(self, compressed: Any, reference: Any, coders: int) -> Encoded:
+        message = encode(compressed, reference, coders)
         self._waiting += message.data.size
         return message
 
-    def spy_server(self, compressed: Any, reference: Any = None) -> Encoded:
-        message = encode(compressed, reference)
-        if reference is not None:
+    def spy_server(self, compressed: Any, reference: Any, coders: int) -> Encoded:
+        message = encode(compressed, reference, coders)
+        if not self._alone_follows:
             self._waiting += message.data.size
         if message.self_contained:
             self.encoded_alone.append(message.data.size)
+        self._alone_follows = not message.self_contained
         return message
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from fedcomloc_mpi.compressors.composed import TopKQuantize
 from fedcomloc_mpi.compressors.compressed import Compressed, Levels
 from fedcomloc_mpi.compressors.identity import Identity
+from fedcomloc_mpi.compressors.lattice import lattice_steps
 from fedcomloc_mpi.compressors.quantize import Quantize
 from fedcomloc_mpi.compressors.topk import TopK
 from fedcomloc_mpi.errors import MessageError
@@ -18,7 +19,6 @@ from fedcomloc_mpi.kernels import native, twins
 from fedcomloc_mpi.layout import Layout
 from fedcomloc_mpi.wire import Reference, available, decode, decode_add, encode
 from fedcomloc_mpi.wire.index_coders import INDEX_CODERS
-from fedcomloc_mpi.wire.lattice import lattice_steps, reference_steps
 from fedcomloc_mpi.wire.value_coders import VALUE_CODERS
 
 LAYOUT = Layout([300, 7, 0, 193])
@@ -39,7 +39,7 @@ def on_lattice(vector, reference, bits, k, key, averaged=1):
     layout = reference.layout
     mask = None if k == layout.size else twins.select(vector, k)
     values = vector if mask is None else twins.gather(vector, mask, k)
-    steps = reference_steps(reference, bits)
+    steps = reference.lattice_steps(bits)
     own = lattice_steps(twins.layer_maxima(values, mask, layout), bits)
     steps = np.where(steps == 0, own, steps)
     levels = twins.quantize(values, mask, layout, steps, averaged, 2**31 - 1, key)

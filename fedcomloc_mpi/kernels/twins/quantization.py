@@ -51,4 +51,4 @@ def layer_maxima(values: np.ndarray, mask: np.ndarray | None, layout: Layout) ->
     """Return the largest magnitude of each layer."""
     bounds = np.searchsorted(_indices(mask, layout), layout.offsets)
     maxima = [np.abs(values[begin:end]).max(initial=0) for begin, end in pairwise(bounds)]
-    return np.array(maxima, dtype=np.float32)
+    return np.array(maxima, dtype=values.dtype)
