@@ -45,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _train(comm, config, started)
     except AgreedError as error:
-        return _report(error, comm.rank)
+        # In many worlds of one rank each, too, only the first process speaks.
+        return _report(error, comm.rank if comm.size > 1 else launched_rank())
     except UserError as error:
         return _abort(comm, MISTAKE, f"fedcomloc_mpi.train: rank {comm.rank}: {error}\n")
     except SystemExit as leaving:
@@ -74,9 +75,12 @@ def _world_communicator() -> "MPI.Intracomm":
 
 
 def _train(comm: "MPI.Intracomm", config: Config, started: float) -> int:
+    from fedcomloc_mpi.transport.shared_memory import unname_library_memory
     from fedcomloc_mpi.transport.world import refuse_singletons
 
-    refuse_singletons(comm.size)  # before torch is imported, which takes seconds
+    # Before torch is imported, which takes seconds.
+    refuse_singletons(comm.size)
+    unname_library_memory(comm)
     from fedcomloc_mpi.runtime.job import run
 
     ending = run(comm, config, started=started)

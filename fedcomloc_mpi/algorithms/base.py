@@ -2,14 +2,16 @@
 
 An algorithm knows nothing of MPI, bytes, ranks or data sets. All vectors are 1-D torch tensors of one dtype and one
 length d; float32 in a run, any floating dtype in tests. A tuple of vectors (`Vectors`) stands where an algorithm sends
-or stores more than one.
+or stores more than one. The means that algorithms speak of may be weighted; see `Round.weight`.
 """
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, Self
 
 from torch import Tensor
+
+from fedcomloc_mpi.config import AlgorithmConfig
 
 Vectors = tuple[Tensor, ...]
 
@@ -20,7 +22,8 @@ class Round:
 
     number: from 1. local_steps: steps that every client of the cohort does before it communicates. stepsize: of those
     steps. probability: of communicating after a step (1 / local_steps when the number of steps is fixed). clients: all
-    clients; cohort: the clients of this round.
+    clients; cohort: the clients of this round. weight: the sum of the cohort's weights in the mean; over all clients
+    they are 1 on average, so with a plain mean it is `cohort`. server_step: how far the model moves, 1 = onto the mean.
     """
 
     number: int
@@ -29,6 +32,8 @@ class Round:
     probability: float
     clients: int
     cohort: int
+    weight: float
+    server_step: float = 1.0
 
 
 class LocalProblem(Protocol):
@@ -48,14 +53,31 @@ class Algorithm(ABC):
     """One federated learning method, as the functions that clients and server evaluate in a round.
 
     Class attributes say how many vectors of length d a client keeps between rounds (`control_vectors`, zero at first),
-    the server keeps beside the model (`server_vectors`, zero at first), and travel up from each client and down to all.
-    The first vector of a broadcast is always the model.
+    the server keeps beside the model (`server_vectors`, zero at first), and what travels up from each client and down
+    to all: `uplink_references` and `downlink_references` have an entry for each vector, the number of the vector of the
+    last broadcast that it resembles, so that it may be coded against that one, or None if it resembles none. The first
+    vector of a broadcast is always the model.
     """
 
     control_vectors: ClassVar[int] = 0
     server_vectors: ClassVar[int] = 0
-    uplink_vectors: ClassVar[int] = 1
-    downlink_vectors: ClassVar[int] = 1
+    uplink_references: ClassVar[tuple[int | None, ...]] = (0,)
+    downlink_references: ClassVar[tuple[int | None, ...]] = (0,)
+
+    @classmethod
+    def configured(cls, options: AlgorithmConfig) -> Self:
+        """Return the algorithm with the `options` that it takes beside those in `Round`: none by default."""
+        return cls()
+
+    @property
+    def uplink_vectors(self) -> int:
+        """Vectors that travel up from each client."""
+        return len(self.uplink_references)
+
+    @property
+    def downlink_vectors(self) -> int:
+        """Vectors that travel down to all clients."""
+        return len(self.downlink_references)
 
     @abstractmethod
     def local(
@@ -86,8 +108,20 @@ class Algorithm(ABC):
         after compression, and may be overwritten.
         """
 
-    def add_to_control_sum(self, round: Round, mean: Vectors, after: Vectors, total: Tensor) -> None:
-        """Add to `total` [d] what the commits of the round's cohort add to the sum of all control variates.
+    def step_server(self, round: Round, before: Vectors, after: Vectors) -> None:
+        """Make the broadcast `after`, in place, what the next round starts from; every rank does so after its commits.
 
-        `mean` is that of the uploads, `after` the new broadcast. Methods without control variates add nothing.
+        The model moves from `before` by `server_step` times the difference. The operations are single and correctly
+        rounded, so that all ranks get the same bits whatever processors they run on.
+        """
+        if round.server_step != 1.0:
+            after[0].sub_(before[0]).mul_(round.server_step).add_(before[0])
+
+    def add_to_control_sum(
+        self, round: Round, mean: Vectors, before: Vectors, after: Vectors, total: Tensor
+    ) -> None:
+        """Add to `total` [d] what the commits of the round's cohort add to the weighted sum of all control variates.
+
+        `mean` is that of the uploads, `before` and `after` are the broadcasts as for `commit`. Methods without control
+        variates add nothing.
         """

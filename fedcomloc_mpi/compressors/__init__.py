@@ -3,7 +3,7 @@
 from fedcomloc_mpi.compressors.compressed import Compressed, Levels
 from fedcomloc_mpi.compressors.compressor import Compressor
 from fedcomloc_mpi.compressors.identity import Identity
-from fedcomloc_mpi.compressors.registry import Direction, build, names
+from fedcomloc_mpi.compressors.registry import Direction, build, names, register_compressor
 from fedcomloc_mpi.compressors.topk import kept_entries, select_topk
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "build",
     "kept_entries",
     "names",
+    "register_compressor",
     "select_topk",
 ]

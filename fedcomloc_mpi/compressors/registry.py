@@ -1,6 +1,6 @@
 """The compressors by name, and which of them a configuration asks for.
 
-A new compressor is one file with a class, and one line in `_FACTORIES`.
+A new compressor is one file with a class, and a call of `register_compressor`; see docs/extending.md.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from fedcomloc_mpi.compressors.identity import Identity
 from fedcomloc_mpi.compressors.lattice import LatticeQuantize
 from fedcomloc_mpi.compressors.quantize import Quantize
 from fedcomloc_mpi.compressors.topk import TopK
+from fedcomloc_mpi.config import COMPRESSORS
 from fedcomloc_mpi.layout import Layout
 
 
@@ -38,6 +39,11 @@ class Direction(Protocol):
         """Whose scales: "own", or "shared" with the reference."""
         ...
 
+    @property
+    def compressor(self) -> str:
+        """The name of a registered compressor; "topk": TopK and quantization as `density` and `bits` say."""
+        ...
+
 
 Factory = Callable[[Direction, Layout], Compressor]
 
@@ -52,6 +58,19 @@ _FACTORIES: dict[str, Factory] = {
 }
 
 
+def register_compressor(name: str, factory: Factory) -> None:
+    """Make what `factory(direction, layout)` returns available as `--compressor name`.
+
+    It is asked for in the directions where the density is below 1 or the bits below 32, and its `density` and `bits`
+    are what the bytes of the literature are counted from. Call it on every rank, before the configuration is made.
+    Raises ValueError for a name that is taken.
+    """
+    if name in _FACTORIES or name in COMPRESSORS:
+        raise ValueError(f"there is a compressor {name!r} already")
+    COMPRESSORS[name] = None
+    _FACTORIES[name] = factory
+
+
 def names() -> tuple[str, ...]:
     """Return the names of all compressors."""
     return tuple(_FACTORIES)
@@ -63,6 +82,8 @@ def build(direction: Direction | None, layout: Layout) -> Compressor:
         return Identity(layout)
     if not 0 < direction.density <= 1:
         raise ValueError(f"density must be in (0, 1], not {direction.density}")
+    if direction.compressor != "topk":
+        return _FACTORIES[direction.compressor](direction, layout)
     if direction.lattice == "shared" and direction.bits != 32:
         return _FACTORIES["lattice"](direction, layout)
     parts = [

@@ -7,7 +7,7 @@ from fedcomloc_mpi.config.datasets import DATASETS, DatasetDefaults
 from fedcomloc_mpi.config.describe import help_text, markdown_table, resolved_text
 from fedcomloc_mpi.config.directions import DirectionConfig, method_compression, model_compression
 from fedcomloc_mpi.config.load import load_config
-from fedcomloc_mpi.config.methods import METHODS, Method
+from fedcomloc_mpi.config.methods import COMPRESSORS, METHODS, Method
 from fedcomloc_mpi.config.resolve import Resolved, make_config
 from fedcomloc_mpi.config.toml import read_toml, to_toml
 from fedcomloc_mpi.config.tree import (
@@ -21,6 +21,7 @@ from fedcomloc_mpi.config.tree import (
 )
 
 __all__ = [
+    "COMPRESSORS",
     "DATASETS",
     "METHODS",
     "OPTIONS",

@@ -10,13 +10,15 @@ class DirectionConfig:
     """A lossy compressor: TopK if `density` < 1, then quantization if `bits` < 32.
 
     `density` is the fraction of entries kept, in (0, 1]; `bits` is 1 to 16, or 32 for float32; `quant_norm`
-    is "max" or "l2"; `lattice` is "own" or "shared".
+    is "max" or "l2"; `lattice` is "own" or "shared"; `compressor` is the name in `COMPRESSORS` of what does it, "topk"
+    for the above.
     """
 
     density: float
     bits: int
     quant_norm: str
     lattice: str
+    compressor: str = "topk"
 
 
 def method_compression(config: Config) -> tuple[DirectionConfig | None, DirectionConfig | None]:
@@ -39,4 +41,5 @@ def model_compression(config: Config) -> DirectionConfig | None:
 def _compressor(config: Config, density: float, bits: int) -> DirectionConfig | None:
     if density == 1 and bits == 32:
         return None
-    return DirectionConfig(density, bits, config.compression.quant_norm, config.compression.lattice)
+    compression = config.compression
+    return DirectionConfig(density, bits, compression.quant_norm, compression.lattice, compression.compressor)

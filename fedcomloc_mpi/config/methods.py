@@ -1,6 +1,6 @@
-"""What the configuration needs to know about each algorithm, as data.
+"""What the configuration needs to know about each algorithm and compressor, as data.
 
-The algorithms themselves are registered under the same names in `fedcomloc_mpi.algorithms`.
+They themselves are registered under the same names in `fedcomloc_mpi.algorithms` and `fedcomloc_mpi.compressors`.
 """
 
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ class Method:
     travels in that direction; otherwise that direction is lossless unless its own flags say more.
     """
 
-    uses_control_variates: bool
-    takes_compression: bool
-    compresses_uplink: bool
-    compresses_downlink: bool
+    uses_control_variates: bool = False
+    takes_compression: bool = False
+    compresses_uplink: bool = False
+    compresses_downlink: bool = False
 
     def compresses(self, direction: str) -> bool:
         """Whether --density and --bits act on `direction`, "uplink" or "downlink"."""
@@ -26,13 +26,15 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
-    "fedcomloc-com": Method(
-        uses_control_variates=True, takes_compression=True, compresses_uplink=True, compresses_downlink=False
-    ),
-    "scaffnew": Method(
-        uses_control_variates=True,
-        takes_compression=False,
-        compresses_uplink=False,
-        compresses_downlink=False,
-    ),
+    "fedcomloc-com": Method(uses_control_variates=True, takes_compression=True, compresses_uplink=True),
+    "fedcomloc-local": Method(uses_control_variates=True, takes_compression=True),
+    "fedcomloc-global": Method(uses_control_variates=True, takes_compression=True, compresses_downlink=True),
+    "scaffnew": Method(uses_control_variates=True),
+    "fedavg": Method(),
+    "sparsefedavg": Method(takes_compression=True, compresses_uplink=True),
+    "scaffold": Method(uses_control_variates=True),
+    "feddyn": Method(uses_control_variates=True),
 }
+
+COMPRESSORS: dict[str, None] = {"topk": None}
+"""Names that --compressor takes; compressors/ registers what they stand for under the same names."""

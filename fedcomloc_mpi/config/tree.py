@@ -11,7 +11,7 @@ from typing import Any
 
 from fedcomloc_mpi.config.coders import CODERS
 from fedcomloc_mpi.config.datasets import DATASETS
-from fedcomloc_mpi.config.methods import METHODS
+from fedcomloc_mpi.config.methods import COMPRESSORS, METHODS
 from fedcomloc_mpi.config.options import Interval, Option, Value, option, options_of
 from fedcomloc_mpi.errors import UserError
 
@@ -55,6 +55,62 @@ class AlgorithmConfig(_Group):
         help="step size of the local steps",
         also=("learning_rate", "stepsize", "step_size", "gamma", "eta"),
     )
+    lr_schedule: str = option(
+        "constant",
+        choices=("constant", "step", "cosine"),
+        metavar="HOW",
+        help="step size over the rounds: always G, or times F after every N rounds, or from G down to F times G along "
+        "a cosine of N rounds",
+        also=("schedule", "scheduler", "lr_scheduler"),
+    )
+    lr_decay_rounds: int | None = option(
+        None,
+        bounds=_COUNT,
+        metavar="N",
+        help="rounds of a step or a cosine of the schedule",
+        unset="the schedule must be constant",
+    )
+    lr_decay_factor: float = option(
+        0.1,
+        bounds=_FRACTION,
+        metavar="F",
+        help="what the schedule multiplies the step size by: after every step, or at the end of the cosine",
+        also=("lr_gamma", "lr_decay"),
+    )
+    server_step: float = option(
+        1.0,
+        bounds=(Interval(0, 10, above=True),),
+        metavar="ETA",
+        help="how far the model moves in a round: ETA times from where it was to the mean of the clients' models",
+        also=("server_lr", "global_lr", "global_step"),
+    )
+    weighting: str = option(
+        "plain",
+        choices=("plain", "samples"),
+        metavar="HOW",
+        help="the mean over the cohort: every client alike, or by its number of samples",
+    )
+    weight_decay: float = option(
+        0.0,
+        bounds=(Interval(0),),
+        metavar="W",
+        help="adds W/2 times the squared norm of the model to every client's loss (train_loss leaves it out)",
+        also=("l2", "regularization"),
+    )
+    clip_norm: float | None = option(
+        None,
+        bounds=(Interval(0, above=True),),
+        metavar="C",
+        help="shorten minibatch gradients, before weight decay, to at most this Euclidean norm",
+        unset="gradients are used as they are",
+        also=("max_grad_norm", "clip"),
+    )
+    feddyn_alpha: float = option(
+        0.1,
+        bounds=(Interval(0, above=True),),
+        metavar="A",
+        help="weight of feddyn's quadratic term, which holds local models near the server's",
+    )
     batch_size: int = option(
         by_dataset=True,
         bounds=_COUNT_OR_ZERO,
@@ -87,6 +143,13 @@ class AlgorithmConfig(_Group):
 class CompressionConfig(_Group):
     """What is lost of a model on the way, and how the rest is coded."""
 
+    compressor: str = option(
+        "topk",
+        choices=COMPRESSORS,
+        neutral="topk",
+        metavar="NAME",
+        help="what compresses where the density is below 1 or the bits below 32; topk: TopK, then quantization",
+    )
     density: float = option(
         0.1,
         bounds=_FRACTION,
@@ -198,20 +261,23 @@ class DataConfig(_Group):
     """The data set, the model that is trained on it, and how the samples are spread over the clients."""
 
     dataset: str = option(
-        "digits", choices=DATASETS, metavar="NAME", help="the data set; it decides other defaults"
+        "digits",
+        choices=DATASETS,
+        metavar="NAME",
+        help="the data set; it decides other defaults; own: one that is passed to fedcomloc_mpi.run",
     )
     data_dir: str | None = option(
         None,
         metavar="DIR",
         help="folder that holds the data set's files; nothing is written there unless --download is given",
-        unset="none (digits needs none)",
+        unset="none (digits and synthetic need none)",
     )
     download: bool = option(False, help="fetch missing files of the data set into the data folder")
     model: str = option(
         by_dataset=True,
-        choices=("mlp", "cnn"),
+        choices=("mlp", "cnn", "logistic", "own"),
         metavar="NAME",
-        help="the network",
+        help="the network; own: a module that is passed to fedcomloc_mpi.run",
         also=("net", "network", "architecture"),
     )
     initial: str | None = option(
@@ -337,6 +403,7 @@ def check_combination(values: Mapping[str, Value], where: Callable[[str], str]) 
     UserError.
     """
     algorithm, clients, cohort = str(values["algorithm"]), values["clients"], values["cohort"]
+    schedule = values["lr_schedule"]
     assert isinstance(clients, int)
     assert isinstance(cohort, int)
     method = METHODS[algorithm]
@@ -348,6 +415,10 @@ def check_combination(values: Mapping[str, Value], where: Callable[[str], str]) 
         raise UserError(
             f"{where('cohort')} is {cohort}: it must be 2 or more, because {algorithm} uses control variates, which "
             "could never move in a cohort of one client"
+        )
+    if schedule != "constant" and values["lr_decay_rounds"] is None:
+        raise UserError(
+            f"{where('lr_schedule')} is {schedule}: it needs --lr-decay-rounds, the rounds of a {schedule}"
         )
     _check_lattice(values, where)
     if method.takes_compression:
@@ -366,7 +437,7 @@ def _check_lattice(values: Mapping[str, Value], where: Callable[[str], str]) -> 
     if values["lattice"] != "shared":
         return
     quantized = [direction for direction in ("uplink", "downlink") if values[f"{direction}_bits"] != 32]
-    if not quantized:
+    if not quantized and values["bits"] == 32:
         raise UserError(
             f"{where('lattice')} is shared, but nothing is quantized: give --bits 1 to 16, or --lattice own"
         )

@@ -2,6 +2,7 @@
 
 from fedcomloc_mpi.data.datasets import DATASETS, Dataset, load
 from fedcomloc_mpi.data.download import download
+from fedcomloc_mpi.data.own import check_dataset
 from fedcomloc_mpi.data.partition import PARTITIONS, Partition, partition, save_partition
 from fedcomloc_mpi.data.torchvision_import import import_torchvision
 
@@ -10,6 +11,7 @@ __all__ = [
     "PARTITIONS",
     "Dataset",
     "Partition",
+    "check_dataset",
     "download",
     "import_torchvision",
     "load",

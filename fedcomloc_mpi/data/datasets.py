@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcomloc_mpi.data import cifar, idx
+from fedcomloc_mpi.data import cifar, idx, synthetic
 from fedcomloc_mpi.data.download import download as download_files
 from fedcomloc_mpi.data.locate import required_folder
 from fedcomloc_mpi.errors import UserError
 
-DATASETS = ("digits", "mnist", "fashionmnist", "cifar10")
+DATASETS = ("digits", "mnist", "fashionmnist", "cifar10", "synthetic")
 
 DIGITS_LARGEST_PIXEL = 16
 DIGITS_TEST_EVERY = 5
@@ -39,7 +39,7 @@ _CHUNK_SAMPLES = 500
 class Dataset:
     """A data set, ready to train on.
 
-    `train_inputs` float32 C-contiguous [N, *input_shape] (channels, height, width), normalised;
+    `train_inputs` float32 C-contiguous [N, *input_shape] ((channels, height, width) of images), normalised;
     `train_labels` int64 [N] in [0, classes); `test_inputs` and `test_labels` alike. Samples are in the order
     of the official files.
     """
@@ -56,10 +56,12 @@ class Dataset:
 def load(name: str, data_dir: str | os.PathLike[str] | None = None, download: bool = False) -> Dataset:
     """Read the data set `name` (in DATASETS) from `data_dir`, which may be read-only: nothing is written.
 
-    `data_dir` is laid out as torchvision's `root`, or is itself the folder with the files; "digits" needs
-    none. With `download`, files that are missing are fetched first (by this process: call `download` on one
-    rank of a node). Raises UserError: unknown name, files missing or damaged.
+    `data_dir` is laid out as torchvision's `root`, or is itself the folder with the files; "digits" and
+    "synthetic" need none. With `download`, files that are missing are fetched first (by this process: call
+    `download` on one rank of a node). Raises UserError: unknown name, files missing or damaged.
     """
+    if name == "own":
+        raise UserError("--dataset own is for programs that pass theirs: fedcomloc_mpi.run(..., dataset=...)")
     if name not in DATASETS:
         near = difflib.get_close_matches(name.lower(), DATASETS, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(DATASETS)}"
@@ -68,6 +70,8 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None, download: bo
         download_files(name, data_dir)
     if name == "digits":
         return _load_digits()
+    if name == "synthetic":
+        return Dataset(name, *synthetic.samples(), synthetic.CLASSES, (synthetic.FEATURES,))
     if name == "cifar10":
         return _load_cifar10(required_folder(name, data_dir, cifar.FOLDER))
     return _load_idx(name, required_folder(name, data_dir, idx.folders(name)[0]))

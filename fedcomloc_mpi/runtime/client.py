@@ -13,7 +13,7 @@ from fedcomloc_mpi.randomness import Purpose, key
 from fedcomloc_mpi.runtime.client_state import ClientState
 from fedcomloc_mpi.runtime.local_problem import LocalProblem
 from fedcomloc_mpi.runtime.schedule import committing
-from fedcomloc_mpi.runtime.setup import RoundPlan, Setup
+from fedcomloc_mpi.runtime.setup import RoundPlan, Setup, pick_references
 from fedcomloc_mpi.runtime.signals import SignalWatch
 from fedcomloc_mpi.transport.collectives import CollectiveExchange, Command, RankReport
 from fedcomloc_mpi.wire import Reference, decode_into, encode
@@ -60,15 +60,16 @@ class ClientRank:
         """Run one round; return the next one, or None if none follows."""
         setup, watch = self._setup, self._watch
         mine = plan.assignment.positions[setup.world.rank]
-        references = [Reference(self._before[0].numpy(), setup.layout)]
+        held = [Reference(vector.numpy(), setup.layout) for vector in self._before]
+        references = pick_references(setup.algorithm.uplink_references, held)
         losses = np.zeros(len(mine))
         lengths = np.zeros((len(mine), setup.algorithm.uplink_vectors), dtype=np.int64)
         messages: list[np.ndarray] = []
         for slot, position in enumerate(mine):
             client, upload = int(plan.cohort[position]), self._state.upload(plan.round.number, position)
-            losses[slot] = self._train(plan, client, upload)
             try:
-                encoded = self._encode(plan, client, upload, references[0])
+                losses[slot] = self._train(plan, client, upload)
+                encoded = self._encode(plan, client, upload, references)
             except NonFiniteError:
                 continue  # its lengths stay 0: the server ends the run
             lengths[slot] = [message.size for message in encoded]
@@ -83,11 +84,13 @@ class ClientRank:
         if command is Command.ABANDON:
             return None
         with watch.part("decode"):
-            for vector, message, reference in zip(self._after, vectors, references, strict=False):
+            references = pick_references(setup.algorithm.downlink_references, held)
+            for vector, message, reference in zip(self._after, vectors, references, strict=True):
                 decode_into(message, setup.layout, reference, vector.numpy())
         following = setup.plan(plan.round.number + 1) if command is Command.CONTINUE else None
         with watch.part("update"):
             self._commit(plan, following)
+            setup.algorithm.step_server(plan.round, tuple(self._before), tuple(self._after))
         self._before, self._after = self._after, self._before
         return following
 
@@ -117,22 +120,24 @@ class ClientRank:
                 plan.round.number,
                 client,
                 lambda model, step: self._compress_model(model, client, plan.round.number, step),
+                weight_decay=training.weight_decay,
+                clip_norm=training.clip_norm,
             )
             setup.algorithm.local(plan.round, tuple(self._before), self._state.of(client), problem, upload)
             return problem.mean_loss
 
     def _encode(
-        self, plan: RoundPlan, client: int, upload: Vectors, reference: Reference
+        self, plan: RoundPlan, client: int, upload: Vectors, references: Sequence[Reference | None]
     ) -> list[np.ndarray]:
         """Compress and encode a client's upload; it then holds what the server will decode."""
         setup, encoded = self._setup, []
-        for position, vector in enumerate(upload):
-            entries = vector.numpy()
+        for position, (vector, reference) in enumerate(zip(upload, references, strict=True)):
+            entries, held = vector.numpy(), None if reference is None else reference.vector
             with self._watch.part("select"):
                 stream = key(
                     setup.config.algorithm.seed, Purpose.COMPRESS_UPLINK, plan.round.number, client, position
                 )
-                compressed = setup.uplink.compress(entries, stream, reference.vector)
+                compressed = setup.uplink.compress(entries, stream, held)
                 if not setup.uplink.lossless:
                     compressed.write_to(entries)
             with self._watch.part("encode"):
@@ -148,6 +153,7 @@ class ClientRank:
         if not self._compressed_model.numel():
             self._compressed_model = torch.empty_like(model)
         stream = key(self._setup.config.algorithm.seed, Purpose.COMPRESS_LOCAL_MODEL, round, client, step)
-        compressed = deployed.compress(model.numpy(), stream, self._before[0].numpy())
-        compressed.write_to(self._compressed_model.numpy())
+        with self._watch.part("select"):
+            compressed = deployed.compress(model.numpy(), stream, self._before[0].numpy())
+            compressed.write_to(self._compressed_model.numpy())
         return self._compressed_model

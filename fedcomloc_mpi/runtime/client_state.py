@@ -34,7 +34,10 @@ class ClientState:
         """Return the upload of a cohort's member, float32 [d] each, as views; two rounds later it is another's."""
         return tuple(torch.from_numpy(row[: self._size]) for row in self._uploads[round % 2, position])
 
-    def add_to(self, total: np.ndarray, clients: np.ndarray) -> None:
-        """Add the control variates of `clients` (ids, in that order) to `total`, float64 [vectors, d]."""
+    def add_to(self, total: np.ndarray, clients: np.ndarray, weights: np.ndarray) -> None:
+        """Add the control variates of `clients` (ids, in that order), times their `weights` (float64, of all clients).
+
+        `total` is float64 [vectors, d].
+        """
         for client in clients:
-            total += self._rows[client]
+            total += weights[client] * self._rows[client]

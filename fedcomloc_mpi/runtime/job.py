@@ -24,14 +24,15 @@ from fedcomloc_mpi.metrics import (
     end_table,
     startup_line,
 )
-from fedcomloc_mpi.models import FlatModel, build, load_state
+from fedcomloc_mpi.models import FlatModel, load_state
 from fedcomloc_mpi.runtime.client import REPORTED_PARTS, ClientRank
 from fedcomloc_mpi.runtime.client_state import ClientState
 from fedcomloc_mpi.runtime.coders import agree_on_coders, left_out
 from fedcomloc_mpi.runtime.evaluate import Evaluator
+from fedcomloc_mpi.runtime.own import OwnDataset, OwnModel, build_model, check_own
 from fedcomloc_mpi.runtime.run_files import RunFiles
 from fedcomloc_mpi.runtime.server import Outcome, Server
-from fedcomloc_mpi.runtime.setup import Setup
+from fedcomloc_mpi.runtime.setup import Setup, client_weights
 from fedcomloc_mpi.runtime.signals import SignalWatch
 from fedcomloc_mpi.runtime.training_data import TrainingData, attempt, read_training_data
 from fedcomloc_mpi.transport.collectives import CollectiveExchange
@@ -58,22 +59,36 @@ class Ending:
 
 
 def run(
-    comm: MPI.Intracomm, config: Config, *, started: float | None = None, clock: Clock = time.perf_counter_ns
+    comm: MPI.Intracomm,
+    config: Config,
+    *,
+    model: OwnModel | None = None,
+    dataset: OwnDataset | None = None,
+    started: float | None = None,
+    clock: Clock = time.perf_counter_ns,
 ) -> Ending:
     """Train over all ranks of `comm`, every one of which must call this with the same configuration.
 
-    started: time.monotonic() when the job was started, for the start-up time; the call itself by default. clock: in ns,
-    monotonic on its own rank, what all parts of time are measured with. Raises UserError on all ranks alike for what
-    the user can mend; any other exception on one rank leaves the others waiting, so a program must then call
-    `comm.Abort`, as `fedcomloc_mpi.train` does.
+    model: for a configuration with model "own", a torch module, float32 on the CPU, that maps float32 [batch,
+    *input_shape] to [batch, classes], or a function without arguments that makes one, then with parameters drawn from
+    the seed. All ranks start from the parameters of rank 0's module, which holds the final model afterwards. The loss
+    is cross-entropy.
+    dataset: for a configuration with dataset "own", the data, or a function without arguments that makes it; only the
+    lowest rank of every node uses it, and all of these must have the same.
+    started: time.monotonic() when the job was started, for the start-up time; the call itself by default.
+    clock: in ns, monotonic on its own rank, what all parts of time are measured with.
+
+    Raises UserError on all ranks alike for what the user can mend; any other exception on one rank leaves the others
+    waiting, so a program must then call `comm.Abort`, as `fedcomloc_mpi.train` and `python -m mpi4py` do.
     """
     started = time.monotonic() if started is None else started
+    check_own(config, model, dataset)
     world = open_world(comm)
     torch.set_num_threads(config.runtime.threads)
     with SignalWatch() as signals:
         attempt(world, (lambda: check_out(config.runtime.out)) if world.is_server else None)
-        data = read_training_data(world, config.data, config.algorithm.seed)
-        setup = _set_up(world, config, data)
+        data = read_training_data(world, config.data, config.algorithm.seed, dataset)
+        setup = _set_up(world, config, data, model)
         state = ClientState(
             world.node,
             config.data.clients,
@@ -90,15 +105,8 @@ def run(
         return _participate(setup, data, state, exchange, signals, clock)
 
 
-def _set_up(world: World, config: Config, data: TrainingData) -> Setup:
-    models: list[FlatModel] = []
-    attempt(
-        world,
-        lambda: models.append(
-            FlatModel(build(config.data.model, data.input_shape, data.classes, config.algorithm.seed))
-        ),
-    )
-    (model,) = models
+def _set_up(world: World, config: Config, data: TrainingData, own: OwnModel | None) -> Setup:
+    model = build_model(world, config, data, own)
     directions, deployed = method_compression(config), model_compression(config)
     uplink, downlink = (build_compressor(direction, model.layout) for direction in directions)
     initial = _initial_vector(world, config, model)
@@ -106,13 +114,14 @@ def _set_up(world: World, config: Config, data: TrainingData) -> Setup:
     return Setup(
         config=config,
         world=world,
-        algorithm=ALGORITHMS[config.algorithm.algorithm](),
+        algorithm=ALGORITHMS[config.algorithm.algorithm].configured(config.algorithm),
         model=model,
         loss=cross_entropy,
         uplink=uplink,
         downlink=downlink,
         deployed=build_compressor(deployed, model.layout) if deployed else None,
         initial=initial,
+        weights=client_weights(config, data),
         coders=coders,
     )
 
@@ -170,6 +179,9 @@ def _serve(
         watch = Stopwatch(SERVER_PARTS, clock)
         server = Server(setup, exchange, evaluate, writer, progress, summary, watch, signals)
         outcome = server.run()
+    setup.model.bind(
+        server.model
+    )  # evaluation has left another vector in the module, which may be the user's
     ending = _end(setup, state, exchange, outcome, written.folder)
     if ending.status in (Status.FINISHED, Status.TARGET):
         written.write_model("final.pt", server.model)
@@ -217,7 +229,7 @@ def _end(
 
 
 def _control_sum(setup: Setup, state: ClientState, rounds: int) -> dict[str, float] | None:
-    """Add up the control variates of all clients as they stand in memory; all ranks call this.
+    """Add up the control variates of all clients as they stand in memory, weighted as in the mean; all ranks call this.
 
     Returns, on the server, the Euclidean norm and the largest magnitude of the sum; None on clients and for methods
     without control variates.
@@ -231,7 +243,7 @@ def _control_sum(setup: Setup, state: ClientState, rounds: int) -> dict[str, flo
     )
     here = taken_part[home == world.node_of[world.rank]] if world.leads_node else taken_part[:0]
     mine = np.zeros((vectors, setup.layout.size))
-    state.add_to(mine, here)
+    state.add_to(mine, here, setup.weights)
     total = np.zeros_like(mine)
     wait_all([world.comm.Ireduce(mine, total, op=MPI.SUM, root=SERVER)])
     if not world.is_server:

@@ -17,7 +17,8 @@ class LocalProblem:
 
     inputs: float32 [N, ...] and labels: int64 [N], the whole training set; positions: int64 [n_i], the samples of the
     client. Every call of `gradient` draws min(batch_size, n_i) distinct samples afresh, keyed by (seed, round, client,
-    step); a batch size of 0 takes all samples every time.
+    step); a batch size of 0 takes all samples every time. clip_norm: gradients are shortened to at most this Euclidean
+    norm. weight_decay: then this times the model is added, the gradient of its squared norm times weight_decay / 2.
     """
 
     def __init__(
@@ -32,22 +33,26 @@ class LocalProblem:
         round: int,
         client: int,
         compress: Compress,
+        *,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
     ) -> None:
         self._model, self._loss = model, loss
         self._inputs, self._labels, self._positions = inputs, labels, positions
         self._batch_size = batch_size
         self._seed, self._round, self._client = seed, round, client
         self._compress = compress
+        self._weight_decay, self._clip_norm = weight_decay, clip_norm
         self._steps = 0
         self._loss_sum = 0.0
 
     @property
     def mean_loss(self) -> float:
-        """Mean of the minibatch losses so far."""
+        """Mean of the minibatch losses so far, without the term of weight decay."""
         return self._loss_sum / max(self._steps, 1)
 
     def gradient(self, model: Tensor) -> Tensor:
-        """Return the gradient of a fresh minibatch's mean loss at `model` [d]; overwritten by the next call."""
+        """Return the gradient [d] of a fresh minibatch's loss at `model` [d]; overwritten by the next call."""
         batch = torch.from_numpy(self._draw())
         if self._model.vector is not model:
             self._model.bind(model)
@@ -56,7 +61,14 @@ class LocalProblem:
         loss.backward()
         self._loss_sum += loss.item()
         self._steps += 1
-        return self._model.gradient
+        gradient = self._model.gradient
+        if self._clip_norm is not None:
+            norm = torch.linalg.vector_norm(gradient).item()
+            if norm > self._clip_norm:
+                gradient.mul_(self._clip_norm / norm)
+        if self._weight_decay:
+            gradient.add_(model, alpha=self._weight_decay)
+        return gradient
 
     def compress(self, model: Tensor) -> Tensor:
         """Return C(model) [d], decompressed; overwritten by the next call."""

@@ -2,13 +2,14 @@
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fedcomloc_mpi.compressors import Identity
+from fedcomloc_mpi.compressors import Compressed, Compressor, Identity
 from fedcomloc_mpi.errors import NonFiniteError
 from fedcomloc_mpi.metrics import Progress, RoundRecord, RoundWriter, Status, Stopwatch, Summary, over_ranks
 from fedcomloc_mpi.randomness import Purpose, key
@@ -16,7 +17,7 @@ from fedcomloc_mpi.runtime.accounting import Accounting
 from fedcomloc_mpi.runtime.client import REPORTED_PARTS
 from fedcomloc_mpi.runtime.evaluate import Evaluator
 from fedcomloc_mpi.runtime.lattice import on_lattice, without_lattice
-from fedcomloc_mpi.runtime.setup import RoundPlan, Setup
+from fedcomloc_mpi.runtime.setup import RoundPlan, Setup, pick_references
 from fedcomloc_mpi.runtime.signals import SignalWatch
 from fedcomloc_mpi.transport.collectives import CollectiveExchange, Command, RankReport
 from fedcomloc_mpi.wire import Reference, coders_of, decode_add, encode
@@ -108,15 +109,15 @@ class Server:
         setup, watch, exchange = self._setup, self._watch, self._exchange
         number = plan.round.number
         self._before, self._after = self._after, self._before
-        reference = Reference(self._before[0].numpy(), setup.layout)
+        held = [Reference(vector.numpy(), setup.layout) for vector in self._before]
         with watch.part("wait"):
             reports = exchange.receive_reports(plan.assignment.counts)
         with watch.part("receive"):  # also in a round that diverged: the senders are waiting
             arrived = exchange.receive_messages(reports)
         train_loss = self._train_loss(plan, reports)
         by_position = dict(zip(plan.assignment.arrival_order, arrived, strict=True))
-        uplink_payload = self._average(plan, by_position, reference)
-        downlink_payload, model_bytes = self._advance(plan, reference)
+        uplink_payload = self._average(plan, by_position, held)
+        downlink_payload, model_bytes = self._advance(plan, held)
         signal = self._signals.received or next((report.signal for report in reports if report.signal), 0)
         evaluated: dict[str, float] = {}
         status = Status.FINISHED if last else Status.INTERRUPTED if signal else None
@@ -170,58 +171,75 @@ class Server:
                 raise Diverged(f"the model of a client in round {plan.round.number}")
         return math.fsum(losses.tolist()) / len(losses)
 
-    def _average(self, plan: RoundPlan, messages: dict[int, list[np.ndarray]], reference: Reference) -> int:
+    def _average(
+        self, plan: RoundPlan, messages: dict[int, list[np.ndarray]], held: Sequence[Reference]
+    ) -> int:
         """Decode the uploads into their mean, in client order; return their bytes."""
-        payload = 0
+        payload, layout = 0, self._setup.layout
         self._coders = Counter()
+        references = pick_references(self._setup.algorithm.uplink_references, held)
         with self._watch.part("aggregate"):
             self._sum.zero_()
         with self._watch.part("decode"):
-            for position in range(plan.round.cohort):
-                for total, message in zip(self._sum, messages[position], strict=True):
-                    decode_add(message, self._setup.layout, reference, total.numpy())
+            for position, weight in enumerate(plan.weights.tolist()):
+                vectors = zip(self._sum, messages[position], references, strict=True)
+                for total, message, reference in vectors:
+                    decode_add(message, layout, reference, total.numpy(), weight)
                     payload += message.size
                     self._coders.update(coders_of(message))
         with self._watch.part("aggregate"):
-            self._sum.div_(plan.round.cohort)
+            self._sum.div_(plan.round.weight)
             if not math.isfinite(self._sum.sum().item()):
                 raise Diverged(f"the mean of the models in round {plan.round.number}")
         return payload
 
-    def _advance(self, plan: RoundPlan, reference: Reference) -> tuple[list[np.ndarray], int]:
-        """Compute the next broadcast from the mean; return it encoded, and its size coded without a reference."""
+    def _advance(self, plan: RoundPlan, held: Sequence[Reference]) -> tuple[list[np.ndarray], int]:
+        """Compute the next broadcast from the mean, and the model that everyone goes on from.
+
+        Returns the broadcast encoded, and the size of what a newcomer needs, coded without a reference.
+        """
         setup, algorithm = self._setup, self._setup.algorithm
-        mean, broadcast = tuple(self._sum), tuple(self._after)
+        mean, before, broadcast = tuple(self._sum), tuple(self._before), tuple(self._after)
+        references = pick_references(algorithm.downlink_references, held)
         with self._watch.part("aggregate"):
-            algorithm.aggregate(plan.round, mean, tuple(self._server_vectors), tuple(self._before), broadcast)
-        encoded, model_bytes = [], 0
+            algorithm.aggregate(plan.round, mean, tuple(self._server_vectors), before, broadcast)
+        encoded, alone = [], []
         with self._watch.part("encode"):
-            for position, vector in enumerate(broadcast):
-                entries = vector.numpy()
+            for position, (vector, reference) in enumerate(zip(broadcast, references, strict=True)):
                 stream = key(
                     setup.config.algorithm.seed, Purpose.COMPRESS_DOWNLINK, plan.round.number, 0, position
                 )
-                try:
-                    compressed = setup.downlink.compress(entries, stream, reference.vector)
-                except NonFiniteError as error:
-                    raise Diverged(f"the model in round {plan.round.number}") from error
+                compressed = self._compress(setup.downlink, vector, stream, reference)
                 known = setup.downlink_reference(reference)
                 if setup.downlink.lossless:
                     compressed = on_lattice(setup, compressed, plan.round.cohort, known)
                 else:
-                    compressed.write_to(entries)
+                    compressed.write_to(vector.numpy())
                 message = encode(compressed, known, setup.coders)
                 encoded.append(message.data)
-                alone = (
-                    message
-                    if message.self_contained
-                    else encode(without_lattice(compressed), None, setup.coders)
-                )
-                model_bytes += alone.data.size
-        if self._control_sum.numel():
-            with self._watch.part("aggregate"):
-                algorithm.add_to_control_sum(plan.round, mean, broadcast, self._control_sum)
-        return encoded, model_bytes
+                if not message.self_contained:
+                    message = encode(without_lattice(compressed), None, setup.coders)
+                alone.append(message.data.size)
+        with self._watch.part("aggregate"):
+            if self._control_sum.numel():
+                algorithm.add_to_control_sum(plan.round, mean, before, broadcast, self._control_sum)
+            algorithm.step_server(plan.round, before, broadcast)
+        if plan.round.server_step != 1.0:  # the model is not what travelled
+            with self._watch.part("encode"):
+                stepped = self._compress(Identity(setup.layout), broadcast[0], 0, None)
+                alone[0] = encode(stepped, None, setup.coders).data.size
+        return encoded, sum(alone)
+
+    def _compress(
+        self, compressor: Compressor, vector: Tensor, stream: int, reference: Reference | None
+    ) -> Compressed:
+        """Compress a vector of the broadcast; raise Diverged if it is not finite."""
+        try:
+            return compressor.compress(
+                vector.numpy(), stream, None if reference is None else reference.vector
+            )
+        except NonFiniteError as error:
+            raise Diverged("the new model") from error
 
     def _evaluate_models(self) -> dict[str, float]:
         """Return the test figures of x, and the accuracy of C(x) where there is a compressor."""

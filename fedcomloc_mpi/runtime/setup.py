@@ -1,27 +1,33 @@
 """What every rank knows before the first round."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor
 
-from fedcomloc_mpi.algorithms import Algorithm, Round
+from fedcomloc_mpi.algorithms import Algorithm, Round, stepsize
 from fedcomloc_mpi.compressors import Compressor
 from fedcomloc_mpi.config import Config
 from fedcomloc_mpi.layout import Layout
 from fedcomloc_mpi.models.flat import FlatModel
 from fedcomloc_mpi.runtime.schedule import Assignment, assign, draw_cohort, local_steps
+from fedcomloc_mpi.runtime.training_data import TrainingData
 from fedcomloc_mpi.transport.world import World
 from fedcomloc_mpi.wire import Reference, available
 
 
 @dataclass(frozen=True)
 class RoundPlan:
-    """One round as all ranks derive it: its numbers, its cohort (int64 [m], ascending) and who runs whom."""
+    """One round as all ranks derive it.
+
+    round: its numbers; cohort: its clients, int64 [m], ascending; weights: theirs in the mean, float64 [m]; assignment:
+    who runs whom.
+    """
 
     round: Round
     cohort: np.ndarray
+    weights: np.ndarray
     assignment: Assignment
 
 
@@ -30,8 +36,9 @@ class Setup:
     """The parts of a job that are equal on every rank.
 
     uplink, downlink: the compressors of the two directions (the identity where nothing is lossy). deployed: C, the
-    compressor of the model that a user would deploy; None for a method without one. initial: x_0, float32 [d].
-    coders: the set that every rank's messages are written with (`wire.available`).
+    compressor of the model that a user would deploy; None for a method without one. initial: x_0, float32 [d]. weights:
+    of all clients in the mean, float64 [n], 1 on average. coders: the set that every rank's messages are written with
+    (`wire.available`).
     """
 
     config: Config
@@ -43,6 +50,7 @@ class Setup:
     downlink: Compressor
     deployed: Compressor | None
     initial: Tensor
+    weights: np.ndarray
     coders: int = field(default_factory=available)
 
     @property
@@ -63,15 +71,44 @@ class Setup:
         training, data = self.config.algorithm, self.config.data
         steps = local_steps(training.seed, number, training.p, training.local_steps)
         cohort = draw_cohort(training.seed, number, data.clients, data.cohort)
+        weights = self.weights[cohort]
         return RoundPlan(
             Round(
                 number=number,
                 local_steps=steps,
-                stepsize=training.lr,
+                stepsize=stepsize(
+                    training.lr_schedule,
+                    training.lr,
+                    number,
+                    training.lr_decay_rounds,
+                    training.lr_decay_factor,
+                ),
                 probability=1.0 / steps if training.local_steps == "fixed" else training.p,
                 clients=data.clients,
                 cohort=data.cohort,
+                weight=float(weights.sum()),
+                server_step=training.server_step,
             ),
             cohort,
+            weights,
             assign(cohort, self.world.node_of),
         )
+
+
+def client_weights(config: Config, data: TrainingData) -> np.ndarray:
+    """Return every client's weight in the mean, float64 [n], 1 on average."""
+    if config.algorithm.weighting == "plain":
+        return np.ones(config.data.clients)
+    samples = np.array([len(positions) for positions in data.partition], dtype=np.float64)
+    weights: np.ndarray = samples * (config.data.clients / samples.sum())
+    return weights
+
+
+def pick_references(
+    numbers: Sequence[int | None], broadcast: Sequence[Reference]
+) -> tuple[Reference | None, ...]:
+    """Return what each travelling vector is coded against; see `Algorithm.uplink_references`.
+
+    broadcast: a Reference for each vector of the last one, made once, since what it derives is computed once.
+    """
+    return tuple(None if number is None else broadcast[number] for number in numbers)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedcomloc_mpi.config import DataConfig
-from fedcomloc_mpi.data import Dataset, Partition, load, partition
+from fedcomloc_mpi.data import Dataset, Partition, check_dataset, load, partition
 from fedcomloc_mpi.errors import UserError
 from fedcomloc_mpi.transport.shared_memory import shared_array
 from fedcomloc_mpi.transport.wait import wait_all
@@ -40,19 +40,24 @@ class TrainingData:
 
 
 def read_training_data(
-    world: World, config: DataConfig, seed: int, dataset: Dataset | None = None
+    world: World, config: DataConfig, seed: int, own: Dataset | Callable[[], Dataset] | None = None
 ) -> TrainingData:
     """Read and partition the data set on one rank of every node and share it with the others.
 
-    `dataset`, if given, is used in place of the configured one; it must be equal on every rank that leads a node. All
-    ranks must call this. Raises UserError on all ranks alike, for what is wrong with the files or the partition.
+    `own`, if given, is used in place of the configured one, or makes it on the ranks that lead a node; it must be equal
+    on all of these. All ranks must call this. Raises UserError on all ranks alike, for what is wrong with the data or
+    the partition.
     """
+    dataset: Dataset | None = None
     parts: Partition | None = None
 
     def prepare() -> None:
         nonlocal dataset, parts
-        if dataset is None:
+        if own is None:
             dataset = load(config.dataset, config.data_dir, config.download)
+        else:
+            dataset = own() if callable(own) else own
+            check_dataset(dataset)
         parts = partition(
             dataset.train_labels,
             config.partition,

@@ -5,6 +5,7 @@ entry in /dev/shm or anywhere else, so nothing is left whenever and however a ra
 nobody has written costs no memory.
 """
 
+import contextlib
 import mmap
 import os
 from typing import Any
@@ -55,3 +56,17 @@ def shared_array(node: MPI.Comm, shape: tuple[int, ...], dtype: np.dtype[Any] | 
             " other in /proc"
         )
     return np.frombuffer(memory, dtype=dtype).reshape(shape)
+
+
+def unname_library_memory(comm: MPI.Comm) -> None:
+    """Unlink the shared memory of the MPI library itself in /dev/shm; every rank of `comm` must call this.
+
+    MPICH 5 unlinks its segment in MPI_Finalize, so a job that is killed or aborted would leave some MB behind for good.
+    Ranks that have mapped it need no name, and after MPI_Init, which the barrier orders, all have.
+    """
+    wait_all([comm.Ibarrier()])
+    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
+        mapped = {line.split(maxsplit=5)[-1].strip() for line in maps if "/dev/shm/mpich_shm_" in line}
+    for path in mapped:
+        with contextlib.suppress(OSError):  # another rank of the node was faster
+            os.unlink(path)

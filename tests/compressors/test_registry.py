@@ -14,6 +14,7 @@ class Asked:
     bits: int = 32
     quant_norm: str = "max"
     lattice: str = "own"
+    compressor: str = "topk"
 
 
 LAYOUT = Layout([30, 70])

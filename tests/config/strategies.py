@@ -46,6 +46,8 @@ def chosen_values(draw, without=("clients", "cohort")):
     if values.get("lattice") == "shared":
         values |= {"bits": 8, "uplink_bits": 8, "quant_norm": "max"}
         values |= dict.fromkeys(("reference", "uplink_reference", "downlink_reference"), "on")
+    if values.get("lr_schedule", "constant") != "constant":
+        values["lr_decay_rounds"] = draw(allowed(OPTIONS["lr_decay_rounds"]))
     if draw(st.booleans()):
         values["clients"] = draw(st.integers(2, 2**31 - 1))
         values["cohort"] = draw(st.integers(2, values["clients"]))

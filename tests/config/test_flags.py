@@ -70,7 +70,7 @@ def test_commands():
         (["--seed", "-1"], "--seed is -1: it must be an integer, 0 to 2^63-1"),
         (
             ["--dataset", "minst"],
-            "--dataset is 'minst': it must be digits, mnist, fashionmnist or cifar10 (did you",
+            "--dataset is 'minst': it must be digits, mnist, fashionmnist, cifar10, synthetic or own (did you",
         ),
         (["--algorithm", "fedcomlock"], "(did you mean fedcomloc-com?)"),
         (["--out", ""], "--out is '': it must be a path"),

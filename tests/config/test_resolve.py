@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given, settings
 
-from fedcomloc_mpi.config import METHODS, load_config, make_config, to_flat, to_toml
+from fedcomloc_mpi.config import COMPRESSORS, METHODS, load_config, make_config, to_flat, to_toml
 from fedcomloc_mpi.config.methods import Method
 from fedcomloc_mpi.config.tree import OPTIONS
 from fedcomloc_mpi.errors import UserError
@@ -15,6 +15,7 @@ def more_methods(monkeypatch):
     monkeypatch.setitem(METHODS, "down-only", Method(True, True, False, True))
     monkeypatch.setitem(METHODS, "neither-way", Method(True, True, False, False))
     monkeypatch.setitem(METHODS, "plain-average", Method(False, False, False, False))
+    monkeypatch.setitem(COMPRESSORS, "mine", None)
 
 
 def written(tmp_path, text, name="my.toml"):
@@ -106,6 +107,13 @@ def test_the_data_set_of_the_file_decides_defaults(tmp_path):
         ("neither-way", ["--bits", "8"], (1.0, 32, 1.0, 32)),
         ("neither-way", ["--uplink-density", "0.3"], (0.3, 32, 1.0, 32)),
         ("scaffnew", [], (1.0, 32, 1.0, 32)),
+        ("fedcomloc-local", ["--bits", "8"], (1.0, 32, 1.0, 32)),
+        ("fedcomloc-global", ["--bits", "8"], (1.0, 32, 0.1, 8)),
+        ("fedcomloc-global", ["--uplink-density", "0.3"], (0.3, 32, 0.1, 32)),
+        ("sparsefedavg", [], (0.1, 32, 1.0, 32)),
+        ("fedavg", [], (1.0, 32, 1.0, 32)),
+        ("scaffold", [], (1.0, 32, 1.0, 32)),
+        ("feddyn", [], (1.0, 32, 1.0, 32)),
     ],
 )
 def test_each_direction_follows_the_algorithm_unless_told_otherwise(algorithm, flags, expected):
@@ -167,8 +175,14 @@ def test_reference_beside_the_config_toml_of_a_run(tmp_path):
         ),
         (
             ["--algorithm", "plain-average", "--density", "0.1"],
-            ["plain-average sends", "fedcomloc-com, both-ways"],
+            ["plain-average sends", "fedcomloc-com, ", "sparsefedavg, both-ways"],
         ),
+        *(
+            (["--algorithm", name, "--density", "0.5"], [f"{name} sends", "fedcomloc-com, ", "sparsefedavg"])
+            for name in ("scaffnew", "fedavg", "scaffold", "feddyn")
+        ),
+        (["--algorithm", "fedavg", "--compressor", "mine"], ["--compressor is mine: fedavg sends"]),
+        (["--lr-schedule", "cosine"], ["--lr-schedule is cosine: it needs --lr-decay-rounds"]),
         (["--algorithm", "scaffnew", "--bits", "8"], ["--bits is 8: scaffnew", "only 32"]),
         (["--algorithm", "scaffnew", "--quant-norm", "l2"], ["--quant-norm is l2: scaffnew", "only max"]),
         (["--algorithm", "scaffnew", "--uplink-density", "0.5"], ["--uplink-density is 0.5: scaffnew"]),

@@ -6,7 +6,7 @@ from pytest import approx
 from torch.nn.functional import cross_entropy
 
 from fedcomloc_mpi.algorithms import Algorithm, Round
-from fedcomloc_mpi.algorithms.fedcomloc import Scaffnew
+from fedcomloc_mpi.algorithms.scaffnew import Scaffnew
 from fedcomloc_mpi.compressors import build as build_compressor
 from fedcomloc_mpi.config import DirectionConfig, make_config
 from fedcomloc_mpi.models import FlatModel
@@ -19,8 +19,8 @@ from fedcomloc_mpi.transport.world import World
 class SeveralVectors(Scaffnew):
     """A method that sends more than a model."""
 
-    uplink_vectors = 2
-    downlink_vectors = 3
+    uplink_references = (0, None)
+    downlink_references = (0, 1, None)
 
 
 def setup(
@@ -41,12 +41,22 @@ def setup(
         downlink=build_compressor(downlink, model.layout),
         deployed=None,
         initial=model.vector,
+        weights=np.ones(9),
     )
 
 
 def plan(*cohort: int) -> RoundPlan:
-    round = Round(number=1, local_steps=1, stepsize=1.0, probability=1.0, clients=9, cohort=len(cohort))
-    return RoundPlan(round, np.array(cohort, dtype=np.int64), Assignment(()))
+    members = len(cohort)
+    round = Round(
+        number=1,
+        local_steps=1,
+        stepsize=1.0,
+        probability=1.0,
+        clients=9,
+        cohort=members,
+        weight=float(members),
+    )
+    return RoundPlan(round, np.array(cohort, dtype=np.int64), np.ones(members), Assignment(()))
 
 
 def test_uncompressed() -> None:

@@ -26,9 +26,10 @@ def test_ranks_hand_clients_to_one_another() -> None:
                 second -= 2 * client
         comm.Barrier()
     total = np.zeros((2, SIZE))
-    state.add_to(total, np.array([1, 4, 5]))
-    assert (total[0] == 5 * (1 + 4 + 5)).all()
-    assert (total[1] == -10 * (1 + 4 + 5)).all()
+    weights = np.array([9.0, 1.0, 9.0, 9.0, 0.5, 2.0])
+    state.add_to(total, np.array([1, 4, 5]), weights)
+    assert (total[0] == 5 * (1 + 2 + 10)).all()
+    assert (total[1] == -10 * (1 + 2 + 10)).all()
 
 
 def test_sums_are_taken_in_the_given_order_in_double_precision() -> None:
@@ -41,7 +42,7 @@ def test_sums_are_taken_in_the_given_order_in_double_precision() -> None:
     comm.Barrier()
     for order in ([0, 1, 2, 3], [1, 2, 0, 3], [3, 1, 0, 2]):
         total = np.zeros((1, SIZE))
-        state.add_to(total, np.array(order))
+        state.add_to(total, np.array(order), np.ones(CLIENTS))
         expected = 0.0
         for client in order:
             expected += values[client]

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,10 +34,11 @@ def problem(
     labels: Tensor = LABELS,
     place: tuple[int, int, int] = (0, 1, 2),
     compress: Callable[[Tensor, int], Tensor] = no_compression,
+    **options: Any,
 ) -> LocalProblem:
     """A client's problem; place = (seed, round, client)."""
     model = model or FlatModel(network())
-    return LocalProblem(model, loss, INPUTS, labels, positions, batch_size, *place, compress)
+    return LocalProblem(model, loss, INPUTS, labels, positions, batch_size, *place, compress, **options)
 
 
 def drawn_batches(
@@ -112,6 +114,26 @@ def test_gradients_are_those_of_the_ordinary_module(batch_size: int) -> None:
         assert torch.equal(vector, before)
         losses.append(loss.item())
         assert client.mean_loss == pytest.approx(np.mean(losses), rel=1e-12)
+
+
+@pytest.mark.parametrize("clip_norm", [0.01, 1e6])
+def test_clipping_then_weight_decay(clip_norm: float) -> None:
+    positions = np.arange(5, 45, 2)
+    plain = problem(positions, 0)
+    client = problem(positions, 0, clip_norm=clip_norm, weight_decay=0.3)
+    vector = torch.linspace(-1, 1, FlatModel(network()).layout.size, dtype=torch.float64)
+    gradient = plain.gradient(vector)
+    norm = float(gradient.norm())
+    assert 0.01 < norm < 1e6
+    expected = gradient * min(1.0, clip_norm / norm) + 0.3 * vector
+    torch.testing.assert_close(client.gradient(vector), expected, rtol=1e-12, atol=1e-14)
+    assert client.mean_loss == plain.mean_loss, "the recorded loss is that of the data"
+
+
+def test_clipping_does_not_hide_a_divergence() -> None:
+    client = problem(np.arange(3), 0, clip_norm=1.0)
+    vector = torch.full((FlatModel(network()).layout.size,), torch.nan, dtype=torch.float64)
+    assert client.gradient(vector).isnan().any()
 
 
 def test_two_clients_may_take_turns_on_one_model() -> None:

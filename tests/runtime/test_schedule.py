@@ -146,7 +146,19 @@ def test_a_client_is_committed_where_it_is_needed_next(
 
 @pytest.mark.parametrize(("kind", "p"), [("geometric", 0.3), ("fixed", 0.3), ("fixed", 1.0)])
 def test_the_plan_of_a_round(kind: str, p: float) -> None:
-    config = make_config(dataset="digits", p=p, local_steps=kind, lr=0.125, clients=9, cohort=4, seed=3)
+    config = make_config(
+        p=p,
+        local_steps=kind,
+        lr=0.125,
+        clients=9,
+        cohort=4,
+        seed=3,
+        server_step=0.5,
+        lr_schedule="step",
+        lr_decay_rounds=2,
+        lr_decay_factor=0.5,
+    )
+    weights = np.linspace(0.2, 1.8, 9)
     model = FlatModel(torch.nn.Linear(2, 2))
     identity = build_compressor(None, model.layout)
     world = World(comm=cast(MPI.Intracomm, None), node=cast(MPI.Comm, None), node_of=(0, 0, 0), hosts=())
@@ -160,13 +172,18 @@ def test_the_plan_of_a_round(kind: str, p: float) -> None:
         downlink=identity,
         deployed=None,
         initial=model.vector,
+        weights=weights,
     )
     for number in (1, 2, 40):
         plan = setup.plan(number)
         steps = local_steps(3, number, p, kind)
-        assert (plan.round.number, plan.round.local_steps, plan.round.stepsize) == (number, steps, 0.125)
+        assert (plan.round.number, plan.round.local_steps) == (number, steps)
+        assert plan.round.stepsize == 0.125 / 2 ** ((number - 1) // 2)
+        assert plan.round.server_step == 0.5
         assert plan.round.probability == (1 / steps if kind == "fixed" else p)
         assert (plan.round.clients, plan.round.cohort) == (9, 4)
+        assert plan.weights.tolist() == weights[plan.cohort].tolist()
+        assert plan.round.weight == pytest.approx(plan.weights.sum(), rel=1e-15)
         assert plan.cohort.tolist() == draw_cohort(3, number, 9, 4).tolist()
         assert plan.assignment == assign(plan.cohort, (0, 0, 0))
         other = replace(setup, world=replace(world, node_of=(0,) * 11)).plan(number)

@@ -43,9 +43,28 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "scaffnew": {"algorithm": "scaffnew"},
     "another-seed": {"density": 0.1, "seed": 1},
     "fixed-steps": {"density": 0.1, "local_steps": "fixed", "batch_size": 0, "cohort": 5},
-    "no-references": {"density": 0.1, "reference": "off"},
+    "no-uplink-reference": {"density": 0.1, "uplink_reference": "off"},
     "shared-lattice": {"density": 0.1, "bits": 8, "lattice": "shared"},
     "lossy-downlink": {"density": 0.3, "downlink_density": 0.5, "downlink_bits": 6},
+    "local": {"algorithm": "fedcomloc-local", "density": 0.5, "bits": 8},
+    "global": {"algorithm": "fedcomloc-global", "density": 0.3},
+    "fedavg": {"algorithm": "fedavg"},
+    "sparsefedavg": {"algorithm": "sparsefedavg", "density": 0.2},
+    "sparsefedavg-density-1": {"algorithm": "sparsefedavg", "density": 1.0},
+    "scaffold": {"algorithm": "scaffold"},
+    "feddyn": {"algorithm": "feddyn"},
+    "weighted": {"algorithm": "scaffnew", "weighting": "samples"},
+    "every-knob": {
+        "density": 0.3,
+        "downlink_bits": 10,
+        "server_step": 0.6,
+        "weighting": "samples",
+        "lr_schedule": "cosine",
+        "lr_decay_rounds": 5,
+        "weight_decay": 0.01,
+        "clip_norm": 1.0,
+    },
+    "scaffold-weighted": {"algorithm": "scaffold", "weighting": "samples", "server_step": 0.7},
 }
 
 
@@ -57,16 +76,17 @@ class Counts:
         self.received_up: list[int] = []
         self.down: list[int] = []
         self.encoded: list[int] = []
-        self.encoded_alone: list[int] = []
+        self.encoded_alone: list[list[int]] = []  # x_0 and the first round's model in one
         self._waiting = 0
-        self._alone_follows = True  # the first is x_0
+        self._waiting_alone: list[int] = []
 
     def close_round(self) -> None:
-        """Note the length of what has been encoded since the last call."""
+        """Note the lengths of what has been encoded since the last call."""
         self.encoded.append(self._waiting)
-        self._waiting = 0
+        self.encoded_alone.append(self._waiting_alone)
+        self._waiting, self._waiting_alone = 0, []
 
-    def facts(self) -> dict[str, list[int]]:
+    def facts(self) -> dict[str, list[Any]]:
         """Return what is written down."""
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
@@ -77,11 +97,10 @@ class Counts:
 
     def spy_server(self, compressed: Any, reference: Any, coders: int) -> Encoded:
         message = encode(compressed, reference, coders)
-        if not self._alone_follows:
+        if reference is not None:
             self._waiting += message.data.size
         if message.self_contained:
-            self.encoded_alone.append(message.data.size)
-        self._alone_follows = not message.self_contained
+            self._waiting_alone.append(message.data.size)
         return message
 
 
@@ -94,12 +113,12 @@ class CountingComm:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._comm, name)
 
-    def Igatherv(self, send: np.ndarray, receive: Any, root: int) -> MPI.Request:
+    def Igatherv(self, send: Any, receive: Any, root: int) -> MPI.Request:
         if receive is not None:
             self._counts.received_up.append(int(sum(receive[1])))
         elif len(self._counts.sent_up) % 2 == 0:  # the reports; the messages follow
             self._counts.close_round()
-        self._counts.sent_up.append(send.nbytes)
+        self._counts.sent_up.append(send[0].nbytes)
         return self._comm.Igatherv(send, receive, root=root)
 
     def Ibcast(self, buffer: np.ndarray, root: int) -> MPI.Request:
