@@ -51,7 +51,8 @@ class Option:
     set (`by_dataset`); another option (`follows`: that option's value, unless `neutral` is set and the
     algorithm does not compress `direction`: then `neutral`). `neutral` is the value that means "nothing is
     lost": the only one that algorithms without compression accept. `unset` says in words what happens when an
-    optional value is None. `saved` says whether config.toml records the option. `also` lists names that other
+    optional value is None. `saved` says whether config.toml records the option. `may_change` says that a run that is
+    resumed may take another value without further ado, for its results stay the same. `also` lists names that other
     programs use for the same thing, for suggestions.
     """
 
@@ -69,6 +70,7 @@ class Option:
     metavar: str = ""
     unset: str = ""
     saved: bool = True
+    may_change: bool = False
     also: tuple[str, ...] = ()
 
     @property

@@ -11,6 +11,7 @@ from fedcomloc_mpi.compressors import Compressor
 from fedcomloc_mpi.config import Config
 from fedcomloc_mpi.layout import Layout
 from fedcomloc_mpi.models.flat import FlatModel
+from fedcomloc_mpi.runtime.balance import step_work
 from fedcomloc_mpi.runtime.schedule import Assignment, assign, draw_cohort, local_steps
 from fedcomloc_mpi.runtime.training_data import TrainingData
 from fedcomloc_mpi.transport.world import World
@@ -21,13 +22,14 @@ from fedcomloc_mpi.wire import Reference
 class RoundPlan:
     """One round as all ranks derive it.
 
-    round: its numbers; cohort: its clients, int64 [m], ascending; weights: theirs in the mean, float64 [m]; assignment:
-    who runs whom.
+    round: its numbers; cohort: its clients, int64 [m], ascending; weights: theirs in the mean, float64 [m]; work: int64
+    [m], what a local step of each client costs; assignment: who runs whom.
     """
 
     round: Round
     cohort: np.ndarray
     weights: np.ndarray
+    work: np.ndarray
     assignment: Assignment
 
 
@@ -37,7 +39,7 @@ class Setup:
 
     uplink, downlink: the compressors of the two directions (the identity where nothing is lossy). deployed: C, the
     compressor of the model that a user would deploy; None for a method without one. initial: x_0, float32 [d]. weights:
-    of all clients in the mean, float64 [n], 1 on average.
+    of all clients in the mean, float64 [n], 1 on average. samples: int64 [n], how many each client has.
     """
 
     config: Config
@@ -50,17 +52,24 @@ class Setup:
     deployed: Compressor | None
     initial: Tensor
     weights: np.ndarray
+    samples: np.ndarray
 
     @property
     def layout(self) -> Layout:
         """Sizes of the model's parameter tensors."""
         return self.model.layout
 
-    def plan(self, number: int) -> RoundPlan:
-        """Derive round `number` from the seed, without communication."""
+    def cohort(self, number: int) -> np.ndarray:
+        """Return the clients of round `number`, int64, ascending."""
+        data = self.config.data
+        return draw_cohort(self.config.algorithm.seed, number, data.clients, data.cohort)
+
+    def plan(self, number: int, speeds: np.ndarray | None = None) -> RoundPlan:
+        """Derive round `number` from the seed, and who runs whom from the ranks' `speeds` as the server sent them."""
         training, data = self.config.algorithm, self.config.data
         steps = local_steps(training.seed, number, training.p, training.local_steps)
-        cohort = draw_cohort(training.seed, number, data.clients, data.cohort)
+        cohort = self.cohort(number)
+        work = step_work(self.samples[cohort], training.batch_size)
         weights = self.weights[cohort]
         return RoundPlan(
             Round(
@@ -81,7 +90,8 @@ class Setup:
             ),
             cohort,
             weights,
-            assign(cohort, self.world.node_of),
+            work,
+            assign(cohort, self.world.node_of, work, speeds),
         )
 
 
