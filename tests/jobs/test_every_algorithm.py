@@ -26,15 +26,8 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[tuple[str
     lines: dict[tuple[str, str], list[str | Path]] = {}
     for name in ALGORITHMS:
         method = [*COMMON, "--algorithm", name, *OPTIONS.get(name, [])]
-        lines[name, "diverged"] = [
-            *method,
-            "--lr",
-            "1e30",
-            "--rounds",
-            "5",
-            "--out",
-            folder / f"{name} diverged",
-        ]
+        far = ["--lr", "1e30", "--weight-decay", "1", "--rounds", "5"]
+        lines[name, "diverged"] = [*method, *far, "--out", folder / f"{name} diverged"]
         lines[name, "whole"] = [*method, "--rounds", "6", "--out", folder / f"{name} whole"]
         lines[name, "cut"] = [*method, "--rounds", "3", "--out", folder / f"{name} cut"]
         lines[name, "resumed"] = ["--resume", folder / f"{name} cut", "--rounds", "6"]
