@@ -32,7 +32,7 @@ bench: $(STAMP) ## Measure what a round costs beyond the clients' computing (ARG
 	$(VENV_PYTHON) bench/overhead.py $(ARGS)
 
 clean: ## Remove .venv, builds and caches (runs/ stays)
-	rm -rf .venv build dist fedcomloc_mpi.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist fedcomloc_mpi.egg-info fedcomloc_mpi/kernels/_codec*.so .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find bench fedcomloc_mpi tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # A .venv that was moved or copied together with its folder still points to the old place: set it up again.
@@ -40,7 +40,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 .PHONY: $(STAMP)
 endif
 
-$(STAMP): setup.cfg pyproject.toml constraints.txt
+$(STAMP): setup.cfg setup.py pyproject.toml constraints.txt fedcomloc_mpi/kernels/codec.c
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is %s: name one with make PYTHON=..." % sys.version.split()[0])'
 	"$(PYTHON)" -m venv .venv
 	$(VENV_PYTHON) -m pip install --constraint constraints.txt setuptools

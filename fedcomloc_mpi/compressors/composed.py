@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedcomloc_mpi.compressors.compressed import Compressed, layer_bounds
+from fedcomloc_mpi.compressors.compressed import Compressed
 from fedcomloc_mpi.compressors.quantize import check_quantization, dequantize, quantize
 from fedcomloc_mpi.compressors.topk import TopK
 from fedcomloc_mpi.layout import Layout
@@ -27,7 +27,8 @@ class TopKQuantize:
     def compress(self, vector: np.ndarray, key: int, reference: np.ndarray | None = None) -> Compressed:
         """Return the kept, quantized entries of `vector`; see `Compressor.compress`."""
         kept = TopK(self.layout, self.density).compress(vector, key, reference)
-        indices = None if kept.mask is None else kept.indices()
-        levels = quantize(kept.values, self.layout, indices, self.bits, self.norm, key)
-        values = dequantize(levels, layer_bounds(self.layout, indices))
-        return Compressed(self.layout, kept.mask, kept.count, values, levels, known_indices=indices)
+        levels = quantize(kept.values, self.layout, kept.mask, self.bits, self.norm, key)
+        values = dequantize(levels, self.layout, kept.mask)
+        return Compressed(
+            self.layout, kept.mask, kept.count, values, levels, known_indices=kept.known_indices
+        )

@@ -12,14 +12,29 @@ from fedcomloc_mpi.layout import Layout
 class Levels:
     """Quantization levels of the kept entries.
 
-    levels: int32 [k], signed, in index order, |level| <= 2^bits - 1. scales: float32 [number of layers] (float64 where
-    the compressed vector is float64); an entry of layer i has the value float32(level * scales[i] / (2^bits - 1)),
-    computed in float64. bits: magnitude bits, 1 to 16.
+    levels: int32 [k], signed, in index order. scales: float32 [number of layers] (float64 where the compressed vector
+    is float64); an entry of layer i has the value float32(level * scales[i] / steps), computed in float64. bits:
+    magnitude bits, 1 to 16. lattice: 0 where the scales are the quantized vector's own: then steps = 2^bits - 1, and no
+    level is larger; else the scales are powers of two that the reference decides, steps = lattice (1, or the number of
+    vectors that were averaged), and levels are bounded only by int32. key: of the uniforms that the levels were rounded
+    with (`randomness.uniforms` at the flat index), None where each was rounded to the nearest.
     """
 
     levels: np.ndarray
     scales: np.ndarray
     bits: int
+    lattice: int = 0
+    key: int | None = None
+
+    @property
+    def steps(self) -> int:
+        """What level * scale is divided by."""
+        return self.lattice or (1 << self.bits) - 1
+
+    @property
+    def limit(self) -> int:
+        """The largest magnitude that a level can have."""
+        return (1 << 31) - 1 if self.lattice else (1 << self.bits) - 1
 
 
 @dataclass(frozen=True, eq=False)

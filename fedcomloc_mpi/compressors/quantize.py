@@ -11,65 +11,45 @@ from math import sqrt
 
 import numpy as np
 
+from fedcomloc_mpi import kernels
+from fedcomloc_mpi.compressors import bitmap
 from fedcomloc_mpi.compressors.compressed import Compressed, Levels, layer_bounds
 from fedcomloc_mpi.compressors.compressor import check_finite, check_vector
 from fedcomloc_mpi.errors import NonFiniteError
+from fedcomloc_mpi.kernels import twins
 from fedcomloc_mpi.layout import Layout
-from fedcomloc_mpi.randomness import uniforms
 
 NORMS = ("max", "l2")
 MAX_BITS = 16
 
-# Entries worked on at a time, so that the float64 temporaries stay in the cache.
-_BLOCK = 1 << 14
-
 
 def quantize(
-    values: np.ndarray, layout: Layout, indices: np.ndarray | None, bits: int, norm: str, key: int
+    values: np.ndarray, layout: Layout, mask: np.ndarray | None, bits: int, norm: str, key: int
 ) -> Levels:
-    """Return the levels of `values`, float32 or float64 [k], finite, the entries `indices` (None: all) of a vector.
+    """Return the levels of `values`, float32 or float64 [k], finite, the entries of `mask` (None: all) of a vector.
 
     Raises NonFiniteError where a Euclidean norm overflows the dtype of `values`.
     """
-    bounds = layer_bounds(layout, indices)
     steps = (1 << bits) - 1
-    levels = np.zeros(values.size, dtype=np.int32)
-    scales = np.zeros(len(layout.sizes), dtype=values.dtype)
-    for layer, (begin, end) in enumerate(pairwise(bounds)):
-        if begin == end:
-            continue
-        scale = _scale(values[begin:end], norm)
-        scales[layer] = scale
-        if scale == 0:
-            continue
-        for start in range(begin, end, _BLOCK):
-            stop = min(start + _BLOCK, end)
-            block = values[start:stop]
-            entries = np.arange(start, stop) if indices is None else indices[start:stop]
-            scaled = np.abs(block).astype(np.float64)
-            scaled /= scale
-            scaled *= steps
-            scaled += uniforms(key, entries)
-            np.floor(scaled, out=scaled)
-            # The largest entry sits on the top level; a u within half an ulp of 1 would round the sum beyond it.
-            np.minimum(scaled, steps, out=scaled)
-            levels[start:stop] = np.copysign(scaled, block)
-    return Levels(levels, scales, bits)
+    single = values.dtype == np.float32
+    if single and norm == "max":
+        scales = kernels.layer_maxima(values, mask, layout)
+    else:
+        bounds = layer_bounds(layout, None if mask is None else bitmap.to_indices(mask, layout.size))
+        scales = np.zeros(len(layout.sizes), dtype=values.dtype)
+        for layer, (begin, end) in enumerate(pairwise(bounds)):
+            if begin < end:
+                scales[layer] = _scale(values[begin:end], norm)
+    # The largest entry sits on the top level; a u within half an ulp of 1 would round the sum beyond it: hence a limit.
+    rounded = kernels.quantize if single else twins.quantize
+    return Levels(rounded(values, mask, layout, scales, steps, steps, key), scales, bits, key=key)
 
 
-def dequantize(levels: Levels, bounds: list[int]) -> np.ndarray:
-    """Return the values, [k] of the scales' dtype, of `levels`; `bounds` as `layer_bounds` returns them."""
-    steps = (1 << levels.bits) - 1
-    values = np.zeros(levels.levels.size, dtype=levels.scales.dtype)
-    for layer, (begin, end) in enumerate(pairwise(bounds)):
-        scale = float(levels.scales[layer])
-        for start in range(begin, end, _BLOCK):
-            stop = min(start + _BLOCK, end)
-            block = levels.levels[start:stop].astype(np.float64)
-            block *= scale
-            block /= steps
-            values[start:stop] = block
-    return values
+def dequantize(levels: Levels, layout: Layout, mask: np.ndarray | None) -> np.ndarray:
+    """Return the values, [k] of the scales' dtype, of the `levels` of the entries of `mask` (None: all)."""
+    single = levels.scales.dtype == np.float32
+    computed = kernels.dequantize if single else twins.dequantize
+    return computed(levels.levels, mask, layout, levels.scales, levels.steps)
 
 
 def _scale(values: np.ndarray, norm: str) -> float:
@@ -109,7 +89,7 @@ class Quantize:
         check_vector(vector, self.layout)
         check_finite(vector)
         levels = quantize(vector, self.layout, None, self.bits, self.norm, key)
-        values = dequantize(levels, layer_bounds(self.layout, None))
+        values = dequantize(levels, self.layout, None)
         return Compressed(self.layout, None, self.layout.size, values, levels)
 
 

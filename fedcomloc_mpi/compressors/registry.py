@@ -9,6 +9,7 @@ from typing import Protocol
 from fedcomloc_mpi.compressors.composed import TopKQuantize
 from fedcomloc_mpi.compressors.compressor import Compressor
 from fedcomloc_mpi.compressors.identity import Identity
+from fedcomloc_mpi.compressors.lattice import LatticeQuantize
 from fedcomloc_mpi.compressors.quantize import Quantize
 from fedcomloc_mpi.compressors.topk import TopK
 from fedcomloc_mpi.config import COMPRESSORS
@@ -34,6 +35,11 @@ class Direction(Protocol):
         ...
 
     @property
+    def lattice(self) -> str:
+        """Whose scales: "own", or "shared" with the reference."""
+        ...
+
+    @property
     def compressor(self) -> str:
         """The name of a registered compressor; "topk": TopK and quantization as `density` and `bits` say."""
         ...
@@ -48,6 +54,7 @@ _FACTORIES: dict[str, Factory] = {
     "topk+quantize": lambda direction, layout: TopKQuantize(
         layout, direction.density, direction.bits, direction.quant_norm
     ),
+    "lattice": lambda direction, layout: LatticeQuantize(layout, direction.density, direction.bits),
 }
 
 
@@ -77,6 +84,8 @@ def build(direction: Direction | None, layout: Layout) -> Compressor:
         raise ValueError(f"density must be in (0, 1], not {direction.density}")
     if direction.compressor != "topk":
         return _FACTORIES[direction.compressor](direction, layout)
+    if direction.lattice == "shared" and direction.bits != 32:
+        return _FACTORIES["lattice"](direction, layout)
     parts = [
         name for name, asked in (("topk", direction.density < 1), ("quantize", direction.bits != 32)) if asked
     ]

@@ -6,9 +6,11 @@ from math import ceil
 
 import numpy as np
 
+from fedcomloc_mpi import kernels
 from fedcomloc_mpi.compressors import bitmap
 from fedcomloc_mpi.compressors.compressed import Compressed
 from fedcomloc_mpi.compressors.compressor import check_finite, check_vector, non_finite
+from fedcomloc_mpi.errors import NonFiniteError
 from fedcomloc_mpi.layout import Layout
 
 # By itemsize: the integer of the same width, the mask that clears the sign, the bit pattern of infinity.
@@ -35,6 +37,11 @@ def select_topk(vector: np.ndarray, k: int) -> np.ndarray:
     size = vector.size
     if not 0 <= k <= size:
         raise ValueError(f"k must be between 0 and {size}, not {k}")
+    if vector.dtype == np.float32:
+        try:
+            return kernels.select(vector, k)
+        except NonFiniteError:
+            raise non_finite(vector) from None
     if k in (0, size):
         check_finite(vector)
         return bitmap.complete(size) if k else np.zeros(bitmap.byte_count(size), dtype=np.uint8)
@@ -72,5 +79,6 @@ class TopK:
         mask = select_topk(vector, k)
         if k == size:
             return Compressed(self.layout, None, size, vector.copy())
-        indices = bitmap.to_indices(mask, size)
-        return Compressed(self.layout, mask, k, vector.take(indices), known_indices=indices)
+        if vector.dtype == np.float32:
+            return Compressed(self.layout, mask, k, kernels.gather(vector, mask, k))
+        return Compressed(self.layout, mask, k, vector.take(bitmap.to_indices(mask, size)))

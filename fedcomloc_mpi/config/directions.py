@@ -10,8 +10,8 @@ class DirectionConfig:
     """A lossy compressor: TopK if `density` < 1, then quantization if `bits` < 32.
 
     `density` is the fraction of entries kept, in (0, 1]; `bits` is 1 to 16, or 32 for float32; `quant_norm`
-    is "max" or "l2"; `lattice` is "own"; `compressor` is the name in `COMPRESSORS` of what does it, "topk" for the
-    above.
+    is "max" or "l2"; `lattice` is "own" or "shared"; `compressor` is the name in `COMPRESSORS` of what does it, "topk"
+    for the above.
     """
 
     density: float

@@ -50,10 +50,10 @@ class Option:
     too. Exactly one of these decides the value that is used where the user gives none: `default`; the data
     set (`by_dataset`); another option (`follows`: that option's value, unless `neutral` is set and the
     algorithm does not compress `direction`: then `neutral`). `neutral` is the value that means "nothing is
-    lost": the only one that algorithms without compression accept. `unset` says in words what happens when an
-    optional value is None. `saved` says whether config.toml records the option. `may_change` says that a run that is
-    resumed may take another value without further ado, for its results stay the same. `also` lists names that other
-    programs use for the same thing, for suggestions.
+    lost": the only one that algorithms without compression accept. `several` says that a text is a list of choices,
+    separated by commas. `unset` says in words what happens when an optional value is None. `saved` says whether
+    config.toml records the option. `may_change` says that a run that is resumed may take another value without further
+    ado, for its results stay the same. `also` lists names that other programs use for the same thing, for suggestions.
     """
 
     name: str
@@ -67,6 +67,7 @@ class Option:
     neutral: Value = None
     bounds: tuple[Interval, ...] = ()
     choices: Collection[str] | None = None
+    several: bool = False
     metavar: str = ""
     unset: str = ""
     saved: bool = True
@@ -85,6 +86,8 @@ class Option:
             return "true or false"
         if self.choices is not None:
             choices = list(self.choices)
+            if self.several:
+                return f"a list, separated by commas, of {', '.join(choices)}"
             return choices[0] if len(choices) == 1 else f"{', '.join(choices[:-1])} or {choices[-1]}"
         if self.kind is str:
             return "a path: not empty, valid Unicode, no NUL character"
@@ -140,7 +143,7 @@ class Option:
 
     def _text_allowed(self, text: str) -> bool:
         if self.choices is not None:
-            return text in self.choices
+            return all(part in self.choices for part in self._parts(text))
         # A lone surrogate is a byte of the command line that is not UTF-8: config.toml could not hold it.
         return (
             text != ""
@@ -148,10 +151,15 @@ class Option:
             and not any("\ud800" <= character <= "\udfff" for character in text)
         )
 
+    def _parts(self, text: str) -> list[str]:
+        return text.split(",") if self.several else [text]
+
     def _refusal(self, value: object, where: str) -> UserError:
         suggestion = ""
-        if self.choices is not None and isinstance(value, str) and (near := nearest(value, self.choices)):
-            suggestion = f" (did you mean {near}?)"
+        if self.choices is not None and isinstance(value, str):
+            unknown = [part for part in self._parts(value) if part not in self.choices]
+            if unknown and (near := nearest(unknown[0], self.choices)):
+                suggestion = f" (did you mean {near}?)"
         return UserError(f"{where} is {shown(value)}: it must be {self.requirement}{suggestion}")
 
 

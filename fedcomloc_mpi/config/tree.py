@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from fedcomloc_mpi.config.coders import CODERS
 from fedcomloc_mpi.config.datasets import DATASETS
 from fedcomloc_mpi.config.methods import COMPRESSORS, METHODS
 from fedcomloc_mpi.config.options import Interval, Option, Value, option, options_of
@@ -175,13 +176,32 @@ class CompressionConfig(_Group):
     )
     lattice: str = option(
         "own",
-        choices=("own",),
+        choices=("own", "shared"),
         neutral="own",
         metavar="WHICH",
-        help="where the scales of quantization come from: own, the quantized model itself",
+        help="where the scales of quantization come from: own, the quantized model itself; shared, the last broadcast, "
+        "so that a mean of quantized models travels as levels too",
     )
     objective: str = option(
-        "bytes", choices=("bytes",), metavar="WHAT", help="what the choice among coders makes small"
+        "bytes",
+        choices=("bytes", "time"),
+        metavar="WHAT",
+        help="what the choice among coders makes small: each message; or, measured once at the start, the time to code "
+        "it and to send it at --bandwidth",
+    )
+    bandwidth: float = option(
+        125.0,
+        bounds=(Interval(0, 1e9, above=True),),
+        metavar="MB",
+        help="megabytes per second of a rank's link, for --objective time",
+    )
+    coders: str | None = option(
+        None,
+        choices=CODERS,
+        several=True,
+        metavar="NAMES",
+        help="the coders that compete beside those that can write anything",
+        unset="all that every rank has, or what --objective time finds",
     )
     reference: str = option(
         "on",
@@ -452,6 +472,7 @@ def check_combination(values: Mapping[str, Value], where: Callable[[str], str]) 
         raise UserError(
             f"{where('lr_schedule')} is {schedule}: it needs --lr-decay-rounds, the rounds of a {schedule}"
         )
+    _check_lattice(values, where)
     if method.takes_compression:
         return
     takers = ", ".join(name for name, other in METHODS.items() if other.takes_compression)
@@ -460,4 +481,25 @@ def check_combination(values: Mapping[str, Value], where: Callable[[str], str]) 
             raise UserError(
                 f"{where(each.name)} is {values[each.name]}: {algorithm} sends uncompressed float32 and accepts "
                 f"only {each.neutral} here; compression is for --algorithm {takers}"
+            )
+
+
+def _check_lattice(values: Mapping[str, Value], where: Callable[[str], str]) -> None:
+    """Raise UserError for a shared lattice without quantization, without a reference, or with other scales."""
+    if values["lattice"] != "shared":
+        return
+    quantized = [direction for direction in ("uplink", "downlink") if values[f"{direction}_bits"] != 32]
+    if not quantized and values["bits"] == 32:
+        raise UserError(
+            f"{where('lattice')} is shared, but nothing is quantized: give --bits 1 to 16, or --lattice own"
+        )
+    if values["quant_norm"] != "max":
+        raise UserError(
+            f"{where('lattice')} is shared: {where('quant_norm')} must then be max, not {values['quant_norm']}"
+        )
+    for direction in quantized:
+        if values[f"{direction}_reference"] != "on":
+            raise UserError(
+                f"{where('lattice')} is shared: its steps come from the last broadcast, so "
+                f"{where(f'{direction}_reference')} must be on"
             )

@@ -65,20 +65,23 @@ def startup_line(
     threads: int,
     mpi_library: str,
     coders: Sequence[str],
+    coders_left_out: Sequence[str] = (),
     hosts: int = 1,
 ) -> str:
     """Return the line that a run starts with: ranks, clients per rank, threads, MPI library, coders.
 
     clients: of all ranks together; rank 0 is the server and has none. mpi_library: as for `describe_environment`.
+    coders_left_out: those that other installations or settings would use as well.
     """
     per_rank = clients / (ranks - 1)
     shown = f"{per_rank:.0f}" if per_rank == int(per_rank) else f"{per_rank:.1f}"
+    without = f" (without {', '.join(coders_left_out)})" if coders_left_out else ""
     where = f" on {hosts} hosts" if hosts > 1 else ""
     return (
         f"{title}: {ranks} ranks{where}, {shown} client{'' if shown == '1' else 's'} per rank "
         f"(cohort {cohort}), {threads} thread{'' if threads == 1 else 's'} per rank, "
         f"{short_mpi_library(mpi_library)}, "
-        f"coders {', '.join(coders)}"
+        f"coders {', '.join(coders)}{without}"
     )
 
 

@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, Self
 
@@ -17,7 +17,7 @@ class DirectionBytes:
     """Bytes of one direction in one round, as DESIGN section 5 counts them.
 
     Uplink: sums over the cohort; downlink payload: size x cohort. device_bytes: downlink only, None for the
-    uplink.
+    uplink. coders: by name, how many of the direction's messages each coder has written a part of.
     """
 
     paper_bytes: float
@@ -25,6 +25,7 @@ class DirectionBytes:
     payload_bytes: int
     mpi_bytes: int
     device_bytes: int | None = None
+    coders: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object; device_bytes only where it is counted."""
@@ -36,6 +37,7 @@ class DirectionBytes:
         }
         if self.device_bytes is not None:
             counts["device_bytes"] = int(self.device_bytes)
+        counts["coders"] = {name: int(count) for name, count in self.coders.items()}
         return counts
 
     @classmethod
@@ -48,6 +50,7 @@ class DirectionBytes:
             int(counts["payload_bytes"]),
             int(counts["mpi_bytes"]),
             None if device is None else int(device),
+            {str(name): int(count) for name, count in counts.get("coders", {}).items()},
         )
 
 

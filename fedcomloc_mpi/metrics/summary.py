@@ -1,7 +1,6 @@
 """What a whole run came to: summary.json, and whether the target accuracy was reached."""
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -122,6 +121,7 @@ class Summary:
 
 
 def _add_bytes(total: Counter[str], counts: DirectionBytes, dense: int) -> None:
-    added: Mapping[str, Any] = counts.to_dict() | {"dense_bytes": dense}
+    added: dict[str, Any] = counts.to_dict() | {"dense_bytes": dense}
+    del added["coders"]
     for kind, value in added.items():
         total[kind] += value

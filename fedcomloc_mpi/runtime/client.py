@@ -161,7 +161,8 @@ class ClientRank:
                 if not setup.uplink.lossless:
                     compressed.write_to(entries)
             with self._watch.part("encode"):
-                encoded.append(encode(compressed, reference).data)
+                known = setup.uplink_reference(reference)
+                encoded.append(encode(compressed, known, setup.coders).data)
         return encoded
 
     def _compress_model(self, model: Tensor, client: int, round: int, step: int) -> Tensor:

@@ -1,6 +1,7 @@
 """The server's half of the uplink: messages are added up in client order, whatever order they come in."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from fedcomloc_mpi.metrics import Stopwatch
 from fedcomloc_mpi.runtime.setup import RoundPlan, Setup, pick_references
 from fedcomloc_mpi.transport.exchange import Arrival
 from fedcomloc_mpi.transport.report import RankReport
-from fedcomloc_mpi.wire import Reference, decode_add
+from fedcomloc_mpi.wire import Reference, coders_of, decode_add
 
 
 class Diverged(Exception):
@@ -23,12 +24,13 @@ class Collected:
     """What came up in a round.
 
     reports: in the order of ranks. train_loss: mean over the cohort of the mean minibatch loss. payload: bytes of the
-    messages.
+    messages. coders: by name, how many of the messages each coder has written a part of.
     """
 
     reports: list[RankReport]
     train_loss: float
     payload: int
+    coders: Counter[str]
 
 
 class Collector:
@@ -52,6 +54,7 @@ class Collector:
             self._total.zero_()
         reports: dict[int, RankReport] = {}
         early: dict[int, list[np.ndarray]] = {}
+        coders: Counter[str] = Counter()
         following, payload, finite = 0, 0, True
         with self._watch.part("wait"):
             for arrival in arrivals:
@@ -61,13 +64,15 @@ class Collector:
                 with self._watch.part("decode"):
                     while finite and following in early:
                         weight = float(plan.weights[following])
-                        payload += self._add(early.pop(following), references, weight)
+                        messages = early.pop(following)
+                        payload += self._add(messages, references, weight)
+                        coders.update(name for message in messages for name in coders_of(message))
                         following += 1
         in_order = [reports[rank] for rank in sorted(reports)]
         loss = _train_loss(plan, in_order)
         if not finite:
             raise Diverged(f"the model of a client in round {plan.round.number}")
-        return Collected(in_order, loss, payload)
+        return Collected(in_order, loss, payload, coders)
 
     def _add(self, messages: list[np.ndarray], references: Sequence[Reference | None], weight: float) -> int:
         for total, message, reference in zip(self._total, messages, references, strict=True):

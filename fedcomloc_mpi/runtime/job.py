@@ -31,6 +31,7 @@ from fedcomloc_mpi.models import FlatModel, load_state
 from fedcomloc_mpi.runtime.checkpoint.saver import NodeSaver, Saver, by_leader, gather_saved
 from fedcomloc_mpi.runtime.client import REPORTED_PARTS, ClientRank
 from fedcomloc_mpi.runtime.client_state import ClientState
+from fedcomloc_mpi.runtime.coders import agree_on_coders, left_out
 from fedcomloc_mpi.runtime.evaluate import Evaluator
 from fedcomloc_mpi.runtime.own import OwnDataset, OwnModel, build_model, check_own
 from fedcomloc_mpi.runtime.run_files import RunFiles
@@ -46,7 +47,7 @@ from fedcomloc_mpi.transport.report import NOTHING_SAVED
 from fedcomloc_mpi.transport.wait import guarded, wait_all
 from fedcomloc_mpi.transport.watchdog import Watchdog, starting
 from fedcomloc_mpi.transport.world import SERVER, World, library_version, open_world
-from fedcomloc_mpi.wire import coder_names
+from fedcomloc_mpi.wire import names
 
 Clock = Callable[[], int]
 _STATUSES = list(Status)
@@ -148,20 +149,23 @@ def _set_up(
     world: World, config: Config, data: TrainingData, own: OwnModel | None, located: Located
 ) -> Setup:
     model = build_model(world, config, data, own)
-    uplink, downlink = method_compression(config)
-    deployed = model_compression(config)
+    directions, deployed = method_compression(config), model_compression(config)
+    uplink, downlink = (build_compressor(direction, model.layout) for direction in directions)
+    initial = _initial_vector(world, config, model, located)
+    coders, config = agree_on_coders(world, config, uplink, downlink, initial.numpy(), model.layout)
     return Setup(
         config=config,
         world=world,
         algorithm=ALGORITHMS[config.algorithm.algorithm].configured(config.algorithm),
         model=model,
         loss=cross_entropy,
-        uplink=build_compressor(uplink, model.layout),
-        downlink=build_compressor(downlink, model.layout),
+        uplink=uplink,
+        downlink=downlink,
         deployed=build_compressor(deployed, model.layout) if deployed else None,
-        initial=_initial_vector(world, config, model, located),
+        initial=initial,
         weights=client_weights(config, data),
         samples=np.array([len(positions) for positions in data.partition], dtype=np.int64),
+        coders=coders,
     )
 
 
@@ -269,7 +273,8 @@ def _announce(progress: Progress, setup: Setup, located: Located) -> None:
             cohort=config.data.cohort,
             threads=config.runtime.threads,
             mpi_library=library_version(),
-            coders=coder_names(),
+            coders=names(setup.coders),
+            coders_left_out=left_out(setup.coders),
             hosts=len(set(world.hosts)),
         )
     )

@@ -26,11 +26,12 @@ from fedcomloc_mpi.metrics import (
 from fedcomloc_mpi.models import state_bytes
 from fedcomloc_mpi.runtime.checkpoint.names import FOLDER
 from fedcomloc_mpi.runtime.checkpoint.retention import remove_leftovers
+from fedcomloc_mpi.runtime.coders import left_out
 from fedcomloc_mpi.runtime.setup import Setup
 from fedcomloc_mpi.runtime.start import Located
 from fedcomloc_mpi.runtime.training_data import TrainingData
 from fedcomloc_mpi.transport.world import library_version
-from fedcomloc_mpi.wire import coder_names
+from fedcomloc_mpi.wire import names
 
 _LOCK_SECONDS = 5.0  # in which a job that has just been killed lets go
 
@@ -138,7 +139,7 @@ class RunFiles:
         facts = describe_environment(
             mpi_library=library_version(),
             hosts=self._setup.world.hosts,
-            coders={"in_use": list(coder_names())},
+            coders={"in_use": list(names(self._setup.coders)), "left_out": list(left_out(self._setup.coders))},
             threads=self._setup.config.runtime.threads,
             bitwise=True,
             extra={

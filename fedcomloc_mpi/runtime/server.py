@@ -1,8 +1,9 @@
 """The round loop of the server: collect, average, broadcast, evaluate, record."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,13 +20,14 @@ from fedcomloc_mpi.runtime.checkpoint.server_state import ServerState
 from fedcomloc_mpi.runtime.client import REPORTED_PARTS
 from fedcomloc_mpi.runtime.collector import Collector, Diverged
 from fedcomloc_mpi.runtime.evaluate import Evaluator
+from fedcomloc_mpi.runtime.lattice import on_lattice, without_lattice
 from fedcomloc_mpi.runtime.setup import RoundPlan, Setup, pick_references
 from fedcomloc_mpi.runtime.signals import SignalWatch
 from fedcomloc_mpi.runtime.start import Start
 from fedcomloc_mpi.transport.exchange import Command, Downlink, Exchange
 from fedcomloc_mpi.transport.report import RankReport
 from fedcomloc_mpi.transport.watchdog import Watchdog
-from fedcomloc_mpi.wire import Reference, encode
+from fedcomloc_mpi.wire import Reference, coders_of, encode
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ class Server:
         self._sum = torch.zeros(algorithm.uplink_vectors, size, dtype=torch.float64)
         self._control_sum = torch.zeros(size if algorithm.control_vectors else 0, dtype=torch.float64)
         if start.state is None:
-            model_bytes = encode(Identity(setup.layout).compress(setup.initial.numpy(), 0)).data.size
+            first = encode(Identity(setup.layout).compress(setup.initial.numpy(), 0), None, setup.coders)
+            model_bytes = first.data.size
         else:
             model_bytes = start.state.model_bytes
             self._server_vectors.copy_(torch.from_numpy(start.state.server_vectors))
@@ -174,6 +177,7 @@ class Server:
             model_bytes,
             exchange.meter.take(),
         )
+        downlink_coders = Counter(name for vector in downlink_payload for name in coders_of(vector))
         server_seconds = watch.lap()
         record = RoundRecord(
             round=number,
@@ -181,8 +185,8 @@ class Server:
             cohort=plan.cohort.tolist(),
             train_loss=collected.train_loss,
             control_sum_norm=float(self._control_sum.norm()) if self._control_sum.numel() else None,
-            uplink=uplink,
-            downlink=downlink,
+            uplink=replace(uplink, coders=collected.coders),
+            downlink=replace(downlink, coders=downlink_coders),
             client_seconds=over_ranks(
                 dict(zip(REPORTED_PARTS, report.seconds.tolist(), strict=True)) for report in reports
             ),
@@ -226,18 +230,24 @@ class Server:
                     setup.config.algorithm.seed, Purpose.COMPRESS_DOWNLINK, plan.round.number, 0, position
                 )
                 compressed = self._compress(setup.downlink, vector, stream, reference)
-                if not setup.downlink.lossless:
+                known = setup.downlink_reference(reference)
+                if setup.downlink.lossless:
+                    compressed = on_lattice(setup, compressed, plan.round.cohort, known)
+                else:
                     compressed.write_to(vector.numpy())
-                message = encode(compressed, reference)
+                message = encode(compressed, known, setup.coders)
                 encoded.append(message.data)
-                alone.append((message if message.self_contained else encode(compressed)).data.size)
+                if not message.self_contained:
+                    message = encode(without_lattice(compressed), None, setup.coders)
+                alone.append(message.data.size)
         with self._watch.part("aggregate"):
             if self._control_sum.numel():
                 algorithm.add_to_control_sum(plan.round, mean, before, broadcast, self._control_sum)
             algorithm.step_server(plan.round, before, broadcast)
         if plan.round.server_step != 1.0:  # the model is not what travelled
             with self._watch.part("encode"):
-                alone[0] = encode(self._compress(Identity(setup.layout), broadcast[0], 0, None)).data.size
+                stepped = self._compress(Identity(setup.layout), broadcast[0], 0, None)
+                alone[0] = encode(stepped, None, setup.coders).data.size
         return encoded, sum(alone)
 
     def _compress(

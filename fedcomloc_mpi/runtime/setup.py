@@ -1,7 +1,7 @@
 """What every rank knows before the first round."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor
@@ -15,7 +15,7 @@ from fedcomloc_mpi.runtime.balance import step_work
 from fedcomloc_mpi.runtime.schedule import Assignment, assign, draw_cohort, local_steps
 from fedcomloc_mpi.runtime.training_data import TrainingData
 from fedcomloc_mpi.transport.world import World
-from fedcomloc_mpi.wire import Reference
+from fedcomloc_mpi.wire import Reference, available
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Setup:
 
     uplink, downlink: the compressors of the two directions (the identity where nothing is lossy). deployed: C, the
     compressor of the model that a user would deploy; None for a method without one. initial: x_0, float32 [d]. weights:
-    of all clients in the mean, float64 [n], 1 on average. samples: int64 [n], how many each client has.
+    of all clients in the mean, float64 [n], 1 on average. samples: int64 [n], how many each client has. coders: the set
+    that every rank's messages are written with (`wire.available`).
     """
 
     config: Config
@@ -53,6 +54,7 @@ class Setup:
     initial: Tensor
     weights: np.ndarray
     samples: np.ndarray
+    coders: int = field(default_factory=available)
 
     @property
     def layout(self) -> Layout:
@@ -63,6 +65,14 @@ class Setup:
         """Return the clients of round `number`, int64, ascending."""
         data = self.config.data
         return draw_cohort(self.config.algorithm.seed, number, data.clients, data.cohort)
+
+    def uplink_reference(self, reference: Reference | None) -> Reference | None:
+        """Return what a client's message may be coded against, of what both ends hold."""
+        return reference if self.config.compression.uplink_reference == "on" else None
+
+    def downlink_reference(self, reference: Reference | None) -> Reference | None:
+        """Return what a broadcast may be coded against, of what both ends hold."""
+        return reference if self.config.compression.downlink_reference == "on" else None
 
     def plan(self, number: int, speeds: np.ndarray | None = None) -> RoundPlan:
         """Derive round `number` from the seed, and who runs whom from the ranks' `speeds` as the server sent them."""

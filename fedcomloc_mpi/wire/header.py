@@ -132,6 +132,11 @@ def read(message: np.ndarray, layout: Layout) -> Header:
     return header
 
 
+def coder_numbers(message: np.ndarray) -> tuple[int, int]:
+    """Return the numbers of the index coder and of the value coder of a checked message."""
+    return int(message[4]), int(message[5])
+
+
 def _checksum(message: np.ndarray) -> int:
     """Return the CRC-32 of the bytes before and after the checksum's own."""
     return zlib.crc32(message.data[_AFTER_CRC:], zlib.crc32(message.data[:_CRC_AT]))

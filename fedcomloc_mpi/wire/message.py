@@ -5,21 +5,27 @@ untrusted bytes: anything wrong raises MessageError before a result is touched.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
+from fedcomloc_mpi import kernels
 from fedcomloc_mpi.compressors import bitmap
-from fedcomloc_mpi.compressors.compressed import Compressed, Levels
+from fedcomloc_mpi.compressors.compressed import Compressed
 from fedcomloc_mpi.errors import MessageError
 from fedcomloc_mpi.layout import Layout
 from fedcomloc_mpi.wire import header as headers
+from fedcomloc_mpi.wire.coders import available, has_index_coder, has_value_coder
 from fedcomloc_mpi.wire.header import Header
-from fedcomloc_mpi.wire.index_coders import INDEX_CODERS, IndexCoder
+from fedcomloc_mpi.wire.index_coders import INDEX_CODERS, IndexCoder, IndexTask
+from fedcomloc_mpi.wire.proposal import Proposal
 from fedcomloc_mpi.wire.reference import Reference
 from fedcomloc_mpi.wire.support import Support
-from fedcomloc_mpi.wire.value_coders import FLOAT_BITS, VALUE_CODERS, EntryValues, ValueCoder
+from fedcomloc_mpi.wire.value_coder import FLOAT_BITS, EntryValues, Place, ValueCoder
+from fedcomloc_mpi.wire.value_coders import VALUE_CODERS
 
+Coder = TypeVar("Coder", IndexCoder, ValueCoder)
 Buffer = bytes | bytearray | memoryview | np.ndarray
 
 
@@ -36,57 +42,67 @@ class Encoded:
     self_contained: bool
 
 
+# Vectors shorter than this are written in every way.
+_TRY_BOTH = 4096
+# Values coded against the reference in this share of their raw size are not tried without it: nothing comes close.
+_FAR_BELOW = 0.7
+
+
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    """One way to write a vector: what is carried, by which coders, at what size in bytes without the header."""
+    """One way to write a vector: what is carried, and the winning coders' proposals."""
 
     flags: int
-    support: Support
-    values: EntryValues
+    count: int
+    bits: int
     index_coder: IndexCoder
-    index_bytes: int
+    index: Proposal
     value_coder: ValueCoder
-    value_bytes: int
+    value: Proposal
+
+    @property
+    def size(self) -> int:
+        """Bytes of both sections."""
+        return self.index.size + self.value.size
+
+    @property
+    def uses_reference(self) -> bool:
+        return self.index.uses_reference or self.value.uses_reference
 
 
-def coder_names() -> tuple[str, ...]:
-    """Return the names of all index coders, then of all value coders, each in the order of their numbers."""
-    return (
-        *(INDEX_CODERS[number].name for number in sorted(INDEX_CODERS)),
-        *(VALUE_CODERS[number].name for number in sorted(VALUE_CODERS)),
-    )
-
-
-def encode(compressed: Compressed, reference: Reference | None = None) -> Encoded:
+def encode(compressed: Compressed, reference: Reference | None = None, coders: int | None = None) -> Encoded:
     """Write `compressed` (float32) in the smallest way; of equal ones the coder of the lower number is taken.
 
     With a `reference` coders that need one compete too; the message is coded against it only if one of them wins.
+    `coders`: the set to choose from (`coders.available`; None: that of this machine).
     Raises ValueError on float64 values, on counts that contradict each other and on more than `header.MAX_SIZE`
     entries.
     """
     _check(compressed, reference)
-    plans = [_plan(flags, *carried, reference) for flags, carried in _variants(compressed)]
-    plan = min(plans, key=lambda plan: plan.index_bytes + plan.value_bytes)
-    uses_reference = plan.index_coder.uses_reference or plan.value_coder.uses_reference
-    layout, levels = compressed.layout, plan.values.levels
+    allowed = available() if coders is None else coders
+    plans = [_plan(*each, reference, allowed) for each in _variants(compressed)]
+    plan = min((each for each in plans if each is not None), key=lambda plan: plan.size, default=None)
+    if plan is None:
+        raise ValueError("none of the coders can write this vector; levels on a lattice need the reference")
+    values, indices = plan.value.write(), plan.index.write()
     header = Header(
-        flags=plan.flags | (headers.FLAG_REFERENCE if uses_reference else 0),
+        flags=plan.flags | (headers.FLAG_REFERENCE if plan.uses_reference else 0),
         index_coder=plan.index_coder.number,
         value_coder=plan.value_coder.number,
-        bits=FLOAT_BITS if levels is None else levels.bits,
-        layers=len(layout.sizes),
-        size=layout.size,
-        count=plan.support.count,
-        value_bytes=plan.value_bytes,
-        index_bytes=plan.index_bytes,
-        fingerprint=reference.fingerprint if reference is not None and uses_reference else None,
+        bits=plan.bits,
+        layers=len(compressed.layout.sizes),
+        size=compressed.layout.size,
+        count=plan.count,
+        value_bytes=values.size,
+        index_bytes=indices.size,
+        fingerprint=reference.fingerprint if reference is not None and plan.uses_reference else None,
     )
     data = np.empty(header.message_bytes, dtype=np.uint8)
     indices_at = header.length + header.value_bytes
-    plan.value_coder.encode(plan.values, plan.support, reference, data[header.length : indices_at])
-    plan.index_coder.encode(plan.support, reference, data[indices_at:])
+    data[header.length : indices_at] = values
+    data[indices_at:] = indices
     headers.write(header, data)
-    return Encoded(data, plan.index_coder.name, plan.value_coder.name, not uses_reference)
+    return Encoded(data, plan.index_coder.name, plan.value_coder.name, not plan.uses_reference)
 
 
 def _check(compressed: Compressed, reference: Reference | None) -> None:
@@ -106,48 +122,84 @@ def _check(compressed: Compressed, reference: Reference | None) -> None:
         raise ValueError("the reference belongs to another layout than the vector")
 
 
-def _variants(compressed: Compressed) -> Iterable[tuple[int, tuple[Support, EntryValues]]]:
+def _variants(compressed: Compressed) -> Iterable[tuple[Layout, int, Support, EntryValues]]:
     """Yield what may be carried: the kept entries, or of a vector without a mask only those that are not +0.
 
-    Yields pairs of header flags and (support, values).
+    Yields the layout, header flags, the support, and the values.
     """
-    size, values, levels = compressed.layout.size, compressed.values, compressed.levels
-    support = Support(size, compressed.count, compressed.mask, compressed.known_indices)
-    yield 0, (support, EntryValues(values, levels))
+    layout, values, levels = compressed.layout, compressed.values, compressed.levels
+    size = layout.size
+    complete = Support(size, compressed.count, compressed.mask, compressed.known_indices)
     if compressed.mask is not None:
+        yield layout, 0, complete, EntryValues(values, levels)
         return
     # Compared as bits, or as levels: -0 is a value of its own, a level of 0 is +0 again.
-    nonzero = (values.view(np.uint32) if levels is None else levels.levels) != 0
-    count = int(np.count_nonzero(nonzero))
-    # To say which entries are left out takes a bit for every entry, and each of them saves `bits`.
-    if (size - count) * (FLOAT_BITS if levels is None else levels.bits + 1) <= size:
+    mask = kernels.support(values if levels is None else levels.levels.view(np.float32))
+    count = kernels.popcount(mask)
+    # Where few entries of a long vector are +0, or many, only one of the two ways is worth the time of trying.
+    zeros = size - count
+    if size < _TRY_BOTH or 4 * zeros < size:
+        yield layout, 0, complete, EntryValues(values, levels)
+    if not zeros or (size >= _TRY_BOTH and 64 * zeros < size):
         return
-    mask = bitmap.pack(nonzero)
-    indices = np.flatnonzero(nonzero)
-    rest = None if levels is None else Levels(levels.levels.take(indices), levels.scales, levels.bits)
+    rest = None
+    if levels is not None:
+        kept = kernels.gather(levels.levels.view(np.float32), mask, count).view(np.int32)
+        rest = replace(levels, levels=kept)
     yield (
+        layout,
         headers.FLAG_ZEROS_LEFT_OUT,
-        (Support(size, count, mask, indices), EntryValues(values.take(indices), rest)),
+        Support(size, count, mask),
+        EntryValues(kernels.gather(values, mask, count), rest),
     )
 
 
-def _plan(flags: int, support: Support, values: EntryValues, reference: Reference | None) -> _Plan:
-    """Choose the smallest index coder and the smallest value coder."""
-    index_bytes, index_coder = min(
-        (size, number)
+def _plan(
+    layout: Layout,
+    flags: int,
+    support: Support,
+    values: EntryValues,
+    reference: Reference | None,
+    coders: int,
+) -> _Plan | None:
+    """Choose the smallest index coder and the smallest value coder; None if no coder can write one of the two."""
+    task, place = IndexTask(support, reference), Place(layout, support, reference)
+    indices = _smallest(
+        (coder, coder.propose(task))
         for number, coder in INDEX_CODERS.items()
-        if (reference is not None or not coder.uses_reference)
-        and (size := coder.size(support, reference)) is not None
+        if has_index_coder(coders, number)
     )
-    value_bytes, value_coder = min(
-        (size, number)
-        for number, coder in VALUE_CODERS.items()
-        if (reference is not None or not coder.uses_reference)
-        and (size := coder.size(values, support, reference)) is not None
-    )
-    return _Plan(
-        flags, support, values, INDEX_CODERS[index_coder], index_bytes, VALUE_CODERS[value_coder], value_bytes
-    )
+    asked = [coder for number, coder in VALUE_CODERS.items() if has_value_coder(coders, number)]
+    against = [coder for coder in asked if coder.uses_reference] if reference is not None else []
+    entries = _smallest((coder, coder.propose(values, place)) for coder in against)
+    if entries is None or 8 * entries[1].size > _FAR_BELOW * support.count * _raw_bits(values):
+        alone = _smallest(
+            (coder, coder.propose(values, place)) for coder in asked if not coder.uses_reference
+        )
+        entries = min(
+            (each for each in (alone, entries) if each), key=lambda each: each[1].size, default=None
+        )
+    bits = FLOAT_BITS if values.levels is None else values.levels.bits
+    if indices is None or entries is None:
+        return None
+    return _Plan(flags, support.count, bits, *indices, *entries)
+
+
+def _raw_bits(values: EntryValues) -> int:
+    """Return the bits of a value that is not coded."""
+    return FLOAT_BITS if values.levels is None else values.levels.bits + 1
+
+
+def _smallest(offers: Iterable[tuple[Coder, Proposal | None]]) -> tuple[Coder, Proposal] | None:
+    """Return the coder with the smallest proposal, of equal ones that of the lower number; None if none made one."""
+    made = [(coder, proposal) for coder, proposal in offers if proposal is not None]
+    return min(made, key=lambda offer: offer[1].size, default=None)
+
+
+def coders_of(message: np.ndarray) -> tuple[str, str]:
+    """Return the names of the index coder and the value coder of a message that `decode` accepts."""
+    index, value = headers.coder_numbers(message)
+    return INDEX_CODERS[index].name, VALUE_CODERS[value].name
 
 
 def decode(buffer: Buffer, layout: Layout, reference: Reference | None = None) -> Compressed:
@@ -163,7 +215,7 @@ def decode(buffer: Buffer, layout: Layout, reference: Reference | None = None) -
         if levels is not None:
             every_level = np.zeros(size, dtype=np.int32)
             every_level[support.indices] = levels.levels
-            levels = Levels(every_level, levels.scales, levels.bits)
+            levels = replace(levels, levels=every_level)
         return Compressed(layout, None, size, values, levels)
     values = entries.values.copy() if levels is None else entries.values
     if support.complete:
@@ -192,11 +244,7 @@ def decode_add(
     """
     _check_result(accumulator, layout)
     _, support, entries = _open(buffer, layout, reference)
-    values = entries.values if weight == 1.0 else entries.values.astype(np.float64) * weight
-    if support.complete:
-        accumulator += values
-    else:
-        accumulator[support.indices] += values
+    kernels.accumulate(entries.values, None if support.complete else support.mask, weight, accumulator)
 
 
 def _check_result(out: np.ndarray, layout: Layout) -> None:
@@ -218,9 +266,9 @@ def _open(buffer: Buffer, layout: Layout, reference: Reference | None) -> tuple[
         raise MessageError(
             f"the message's value coder {header.value_coder} is unknown; known are {_known(VALUE_CODERS)}"
         )
-    if (index_coder.uses_reference or value_coder.uses_reference) != (header.fingerprint is not None):
+    if value_coder.uses_reference and header.fingerprint is None:
         raise MessageError(
-            f"the message is damaged: its coders {index_coder.name} and {value_coder.name} contradict its flags"
+            f"the message is damaged: its values are {value_coder.name}, and its flags deny a reference"
         )
     if header.fingerprint is not None:
         if reference is None:
@@ -231,8 +279,10 @@ def _open(buffer: Buffer, layout: Layout, reference: Reference | None) -> tuple[
                 f"and the one here is {reference.fingerprint:016x}"
             )
     values_at, indices_at = header.length, header.length + header.value_bytes
-    support = index_coder.decode(message[indices_at:], header.size, header.count, reference)
-    entries = value_coder.decode(message[values_at:indices_at], support, layout, header.bits, reference)
+    # Coders see a reference only where the message says that it has one.
+    known = reference if header.fingerprint is not None else None
+    support = index_coder.decode(message[indices_at:], header.size, header.count, known)
+    entries = value_coder.decode(message[values_at:indices_at], Place(layout, support, known), header.bits)
     return header, support, entries
 
 

@@ -24,6 +24,7 @@ class Asked:
     density: float = 1.0
     bits: int = 32
     quant_norm: str = "max"
+    lattice: str = "own"
     compressor: str = "topk"
 
 

@@ -13,6 +13,7 @@ class Asked:
     density: float = 1.0
     bits: int = 32
     quant_norm: str = "max"
+    lattice: str = "own"
     compressor: str = "topk"
 
 
@@ -27,6 +28,9 @@ LAYOUT = Layout([30, 70])
         (Asked(density=0.1), "topk", False),
         (Asked(bits=8), "quantize", False),
         (Asked(density=0.1, bits=8, quant_norm="l2"), "topk+quantize", False),
+        (Asked(density=0.1, bits=8, lattice="shared"), "lattice", False),
+        (Asked(bits=3, lattice="shared"), "lattice", False),
+        (Asked(density=0.1, lattice="shared"), "topk", False),
     ],
 )
 def test_builds_what_is_asked_for(direction, name, lossless):
@@ -61,7 +65,9 @@ def test_identity_refuses_what_is_not_finite():
         build(None, Layout([2])).compress(np.array([1, np.nan], dtype=np.float32), key=0)
 
 
-@pytest.mark.parametrize("direction", [None, Asked(0.5), Asked(bits=4), Asked(0.5, 4)])
+@pytest.mark.parametrize(
+    "direction", [None, Asked(0.5), Asked(bits=4), Asked(0.5, 4), Asked(0.5, 4, "max", "shared")]
+)
 def test_an_empty_vector_is_a_vector(direction):
     for layout in (Layout([]), Layout([0, 0])):
         compressed = build(direction, layout).compress(np.zeros(0, dtype=np.float32), key=0)

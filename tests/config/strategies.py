@@ -23,6 +23,8 @@ def allowed(option: Option):
     """Values that the option accepts, not None."""
     if option.kind is bool:
         return st.booleans()
+    if option.several:
+        return st.lists(st.sampled_from(sorted(option.choices or ())), min_size=1, max_size=4).map(",".join)
     if option.choices is not None:
         return st.sampled_from(sorted(option.choices))
     if option.kind is str:
@@ -44,6 +46,9 @@ def chosen_values(draw, without=("clients", "cohort", "resume", "allow_config_ch
             values[name] = OPTIONS[name].neutral
         else:
             values[name] = draw(allowed(OPTIONS[name]))
+    if values.get("lattice") == "shared":
+        values |= {"bits": 8, "uplink_bits": 8, "quant_norm": "max"}
+        values |= dict.fromkeys(("reference", "uplink_reference", "downlink_reference"), "on")
     if values.get("lr_schedule", "constant") != "constant":
         values["lr_decay_rounds"] = draw(allowed(OPTIONS["lr_decay_rounds"]))
     if draw(st.booleans()):

@@ -189,6 +189,19 @@ def test_reference_beside_the_config_toml_of_a_run(tmp_path):
         (["--algorithm", "scaffnew", "--quant-norm", "l2"], ["--quant-norm is l2: scaffnew", "only max"]),
         (["--algorithm", "scaffnew", "--uplink-density", "0.5"], ["--uplink-density is 0.5: scaffnew"]),
         (["--algorithm", "scaffnew", "--downlink-bits", "8"], ["--downlink-bits is 8: scaffnew"]),
+        (["--lattice", "shared"], ["--lattice is shared, but nothing is quantized: give --bits"]),
+        (
+            ["--lattice", "shared", "--bits", "8", "--quant-norm", "l2"],
+            ["--lattice is shared: --quant-norm must then be max, not l2"],
+        ),
+        (
+            ["--lattice", "shared", "--bits", "8", "--reference", "off"],
+            ["--lattice is shared", "uplink_reference (derived) must be on"],
+        ),
+        (
+            ["--lattice", "shared", "--downlink-bits", "8", "--downlink-reference", "off"],
+            ["--downlink-reference must be on"],
+        ),
     ],
 )
 def test_values_that_exclude_one_another(flags, parts):

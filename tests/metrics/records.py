@@ -19,7 +19,7 @@ def record(
         cohort=cohort,
         train_loss=train_loss,
         control_sum_norm=1e-6,
-        uplink=DirectionBytes(800.125, 801.5, uplink_payload, 1000),
+        uplink=DirectionBytes(800.125, 801.5, uplink_payload, 1000, coders={"tokens": 2, "float32": 2}),
         downlink=DirectionBytes(1200.0, 1201.5, downlink_payload, 1400, 1500),
         server_seconds={"encode": 0.25, "wait": 1.75, "other": 0.5},
         client_seconds={"compute": MaxSum(1.5, 2.75), "wait": MaxSum(0.5, 0.625)},

@@ -46,6 +46,7 @@ def test_line_of_an_evaluated_round(path: Path) -> None:
                 "bound_bytes": 801.5,
                 "payload_bytes": 900,
                 "mpi_bytes": 1000,
+                "coders": {"tokens": 2, "float32": 2},
             },
             "downlink": {
                 "paper_bytes": 1200.0,
@@ -53,6 +54,7 @@ def test_line_of_an_evaluated_round(path: Path) -> None:
                 "payload_bytes": 1300,
                 "mpi_bytes": 1400,
                 "device_bytes": 1500,
+                "coders": {},
             },
             "seconds": {
                 "round": 2.5,
@@ -97,7 +99,7 @@ def test_numpy_scalars_are_plain_numbers(path: Path) -> None:
         "train_loss": np.float32(0.75),
         "test_accuracy": np.float64(0.5),
     }
-    strange = replace(plain, **figures, uplink=DirectionBytes(*counts))
+    strange = replace(plain, **figures, uplink=replace(DirectionBytes(*counts), coders=plain.uplink.coders))
     with RoundWriter(path) as writer:
         writer.write(plain)
         writer.write(strange)

@@ -25,10 +25,8 @@ SETUP.read(ROOT / "setup.cfg")
 INSTALLER = {"pip", "wheel"}
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel built by `pip wheel .` from a copy of the sources, so that the checkout stays clean."""
-    source = tmp_path_factory.mktemp("source") / "with space"
+def build_wheel(source: Path, **environment: str) -> Path:
+    """Run `pip wheel .` on a copy of the sources, so that the checkout stays clean; return the wheel."""
     source.mkdir()
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
@@ -49,10 +47,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "out",
         ".",
     ]
-    done = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=110)
+    env = os.environ | environment
+    done = subprocess.run(command, cwd=source, env=env, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stdout + done.stderr
     (built,) = (source / "out").glob("*.whl")
     return built
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(tmp_path_factory.mktemp("source") / "with space")
 
 
 def test_wheel_holds_every_module_and_the_licence(wheel: Path) -> None:
@@ -73,6 +77,35 @@ def test_wheel_works_alone(wheel: Path, tmp_path: Path) -> None:
         [sys.executable, "-c", source], cwd=tmp_path, env=env, capture_output=True, text=True
     )
     assert Path(done.stdout.strip()) == tmp_path / "fedcomloc_mpi" / "__init__.py", done.stderr
+
+
+COMPILED = "from fedcomloc_mpi import kernels, wire; print(kernels.COMPILED, *wire.names(wire.available()))"
+
+
+def run_from(wheel: Path, folder: Path, source: str) -> str:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    env = clean_environment() | {"PYTHONPATH": str(folder)}
+    done = subprocess.run([sys.executable, "-c", source], cwd=folder, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.skipif(shutil.which("cc") is None and shutil.which("gcc") is None, reason="no C compiler here")
+def test_wheel_holds_the_compiled_kernels_and_their_source(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert [name for name in names if re.fullmatch(r"fedcomloc_mpi/kernels/_codec[^/]*\.so", name)]
+    assert "fedcomloc_mpi/kernels/codec.c" in names
+    assert run_from(wheel, tmp_path, COMPILED).startswith("True dense fixed bitmap rice tokens")
+
+
+def test_without_a_compiler_the_package_builds_and_codes_in_numpy(tmp_path: Path) -> None:
+    built = build_wheel(tmp_path / "source", CC="false")
+    with zipfile.ZipFile(built) as archive:
+        assert not [name for name in archive.namelist() if name.endswith(".so")]
+    found = run_from(built, tmp_path / "installed", COMPILED)
+    assert found == "False dense fixed bitmap rice float32 levels lattice-levels"
 
 
 def test_version_and_python_are_declared_once(wheel: Path) -> None:
@@ -167,8 +200,11 @@ def fake_checkout(tmp_path: Path) -> Path:
     """A folder with a space in its path that holds the Makefile and what it depends on, and a Python that only logs."""
     folder = tmp_path / "a checkout"
     folder.mkdir()
-    for name in ("Makefile", "setup.cfg", "pyproject.toml", "constraints.txt"):
+    for name in ("Makefile", "setup.cfg", "setup.py", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, folder)
+    kernels = folder / "fedcomloc_mpi/kernels"
+    kernels.mkdir(parents=True)
+    shutil.copy(ROOT / "fedcomloc_mpi/kernels/codec.c", kernels)
     python = tmp_path / "a python"
     python.write_text('#!/bin/sh\nprintf "%s\\n" "$*" >>log\n')
     python.chmod(0o755)

@@ -17,6 +17,7 @@ LAYERS = (
     ("algorithms", "transport"),
     ("wire",),
     ("compressors",),
+    ("kernels",),
     ("data", "models", "metrics"),
     ("config",),
     ("randomness", "layout", "atomic_file"),

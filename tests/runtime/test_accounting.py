@@ -69,6 +69,7 @@ def test_uncompressed() -> None:
         "bound_bytes": 120.0,
         "payload_bytes": 210,
         "mpi_bytes": 300,
+        "coders": {},
     }
     assert down.to_dict() == {
         "paper_bytes": 120.0,
@@ -76,6 +77,7 @@ def test_uncompressed() -> None:
         "payload_bytes": 213,
         "mpi_bytes": 900,
         "device_bytes": 213 + 3 * 72,
+        "coders": {},
     }
 
 

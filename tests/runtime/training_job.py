@@ -47,6 +47,8 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "scaffnew": {"algorithm": "scaffnew"},
     "another-seed": {"density": 0.1, "seed": 1},
     "fixed-steps": {"density": 0.1, "local_steps": "fixed", "batch_size": 0, "cohort": 5},
+    "no-uplink-reference": {"density": 0.1, "uplink_reference": "off"},
+    "shared-lattice": {"density": 0.1, "bits": 8, "lattice": "shared"},
     "lossy-downlink": {"density": 0.3, "downlink_density": 0.5, "downlink_bits": 6},
     "local": {"algorithm": "fedcomloc-local", "density": 0.5, "bits": 8},
     "global": {"algorithm": "fedcomloc-global", "density": 0.3},
@@ -92,13 +94,13 @@ class Counts:
         """Return what is written down."""
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
-    def spy_client(self, compressed: Any, reference: Any = None) -> Encoded:
-        message = encode(compressed, reference)
+    def spy_client(self, compressed: Any, reference: Any, coders: int) -> Encoded:
+        message = encode(compressed, reference, coders)
         self._waiting += message.data.size
         return message
 
-    def spy_server(self, compressed: Any, reference: Any = None) -> Encoded:
-        message = encode(compressed, reference)
+    def spy_server(self, compressed: Any, reference: Any, coders: int) -> Encoded:
+        message = encode(compressed, reference, coders)
         if reference is not None:
             self._waiting += message.data.size
         if message.self_contained:

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from fedcomloc_mpi.compressors import Compressed, build, kept_entries
 from fedcomloc_mpi.layout import Layout
-from fedcomloc_mpi.wire import Reference, coder_names, decode, decode_add, decode_into, encode
-from tests.wire.messages import assert_same, compressed_vectors
+from fedcomloc_mpi.wire import Reference, available, decode, decode_add, decode_into, encode, names
+from tests.wire.messages import PLAIN, assert_same, compressed_vectors
 
 
 def smallest(compressed):
-    """Return the size of the smallest message of docs/wire-format.md for a vector."""
+    """Return the size of the smallest message of the plain coders of docs/wire-format.md for a vector."""
 
     def size(count):
         width = (layout.size - 1).bit_length() if layout.size > 1 else 0
@@ -32,9 +32,10 @@ def smallest(compressed):
 @given(compressed=compressed_vectors())
 def test_a_message_brings_back_the_vector_bit_for_bit(compressed):
     layout = compressed.layout
-    encoded = encode(compressed)
+    plain, encoded = encode(compressed, coders=PLAIN), encode(compressed)
     assert encoded.data.dtype == np.uint8 and encoded.data.flags.c_contiguous
-    assert encoded.data.size == smallest(compressed)
+    assert plain.data.size == smallest(compressed) and encoded.data.size <= plain.data.size + 8
+    assert_same(decode(plain.data, layout), compressed)
     assert_same(decode(encoded.data, layout), compressed)
 
     expected = np.full(layout.size, 7, dtype=np.float32)
@@ -63,13 +64,14 @@ def test_decode_add_adds_in_float64(first, weight, seed):
 @pytest.mark.parametrize("density", [0.001, 0.1, 0.9, 1.0])
 @pytest.mark.parametrize("bits", [1, 8, 32])
 def test_awkward_sizes_from_the_compressor_to_the_receiver(size, density, bits):
-    direction = SimpleNamespace(density=density, bits=bits, quant_norm="max")
+    direction = SimpleNamespace(density=density, bits=bits, quant_norm="max", lattice="own")
     layout = Layout([size // 3, 0, size - size // 3])
     vector = np.random.default_rng(size).standard_normal(size).astype(np.float32)
     compressed = build(direction, layout).compress(vector, key=3)
     assert compressed.count == kept_entries(density, size)
-    encoded = encode(compressed)
-    assert encoded.data.size == smallest(compressed)
+    plain, encoded = encode(compressed, coders=PLAIN), encode(compressed)
+    assert plain.data.size == smallest(compressed) and encoded.data.size <= plain.data.size + 8
+    assert_same(decode(plain.data, layout), compressed)
     assert_same(decode(encoded.data, layout), compressed)
 
 
@@ -103,20 +105,22 @@ def test_what_decode_returns_does_not_refer_to_the_buffer():
         assert_same(decoded, compressed)
 
 
-def test_a_reference_that_no_coder_needs_changes_nothing_and_is_not_read():
+def test_a_reference_that_no_coder_needs_changes_nothing():
     layout = Layout([50])
     reference = Reference(np.ones(50, np.float32), layout)
     compressed = Compressed(layout, None, 50, np.arange(50, dtype=np.float32))
-    message = encode(compressed, reference).data
-    assert message.tobytes() == encode(compressed).data.tobytes()
+    message = encode(compressed, reference, PLAIN).data
+    assert message.tobytes() == encode(compressed, coders=PLAIN).data.tobytes()
     assert_same(decode(message, layout, reference), compressed)
     assert "fingerprint" not in vars(reference)
 
 
 def test_names_of_the_coders():
-    assert coder_names() == ("dense", "fixed", "bitmap", "float32", "levels")
+    assert names(PLAIN) == ("dense", "fixed", "bitmap", "float32", "levels")
+    assert set(names(PLAIN)) < set(names(available()))
     layout = Layout([64])
-    encoded = encode(Compressed(layout, np.full(8, 0x0F, np.uint8), 32, np.ones(32, np.float32)))
+    compressed = Compressed(layout, np.full(8, 0x0F, np.uint8), 32, np.ones(32, np.float32))
+    encoded = encode(compressed, coders=PLAIN)
     assert (encoded.index_coder, encoded.value_coder) == ("bitmap", "float32")
 
 

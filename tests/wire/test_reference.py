@@ -3,11 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedcomloc_mpi import kernels
 from fedcomloc_mpi.compressors import bitmap, select_topk
+from fedcomloc_mpi.kernels import fingerprint
 from fedcomloc_mpi.layout import Layout
 from fedcomloc_mpi.wire import Reference
-from fedcomloc_mpi.wire import reference as reference_module
-from fedcomloc_mpi.wire.reference import fingerprint
 
 A, B, C, M = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, (1 << 64) - 1
 
@@ -89,7 +89,7 @@ def test_is_computed_once_and_only_when_asked_for(monkeypatch):
         calls.append(vector.size)
         return 7
 
-    monkeypatch.setattr(reference_module, "fingerprint", counted)
+    monkeypatch.setattr(kernels, "fingerprint", counted)
     reference = Reference(np.ones(3, np.float32), Layout([3]))
     assert calls == []
     assert (reference.fingerprint, reference.fingerprint, calls) == (7, 7, [3])

@@ -1,0 +1,120 @@
+"""The codec's kernels: in C where the package was installed with a compiler, else in numpy. Same results, bit for bit.
+
+Both know nothing of messages; `fedcomloc_mpi.wire` composes them, and `fedcomloc_mpi.compressors` selects with them.
+The entropy coder in Python takes microseconds a symbol: `COMPILED` says whether coders that need it may be offered.
+"""
+
+from typing import TYPE_CHECKING
+
+from fedcomloc_mpi.kernels import native
+from fedcomloc_mpi.kernels.contexts import BYTES, CONTEXTS, Mode
+
+COMPILED = native.library() is not None
+
+# The two modules offer the same functions; type checkers look at one of them.
+if TYPE_CHECKING or COMPILED:
+    from fedcomloc_mpi.kernels.native import (
+        SymbolPlan,
+        accumulate,
+        apply_float_differences,
+        apply_level_differences,
+        decode_symbols,
+        dequantize,
+        fingerprint,
+        flip,
+        float_differences,
+        gaps,
+        gaps_of_positions,
+        gather,
+        join_floats,
+        layer_maxima,
+        level_differences,
+        pack,
+        pack_low,
+        plan_symbols,
+        popcount,
+        positions,
+        quantize,
+        reference_classes,
+        rice_decode,
+        rice_encode,
+        rice_size,
+        select,
+        split_floats,
+        support,
+        tokenise,
+        unpack,
+        unpack_low,
+    )
+else:
+    from fedcomloc_mpi.kernels.twins import (
+        SymbolPlan,
+        accumulate,
+        apply_float_differences,
+        apply_level_differences,
+        decode_symbols,
+        dequantize,
+        fingerprint,
+        flip,
+        float_differences,
+        gaps,
+        gaps_of_positions,
+        gather,
+        join_floats,
+        layer_maxima,
+        level_differences,
+        pack,
+        pack_low,
+        plan_symbols,
+        popcount,
+        positions,
+        quantize,
+        reference_classes,
+        rice_decode,
+        rice_encode,
+        rice_size,
+        select,
+        split_floats,
+        support,
+        tokenise,
+        unpack,
+        unpack_low,
+    )
+
+__all__ = [
+    "BYTES",
+    "COMPILED",
+    "CONTEXTS",
+    "Mode",
+    "SymbolPlan",
+    "accumulate",
+    "apply_float_differences",
+    "apply_level_differences",
+    "decode_symbols",
+    "dequantize",
+    "fingerprint",
+    "flip",
+    "float_differences",
+    "gaps",
+    "gaps_of_positions",
+    "gather",
+    "join_floats",
+    "layer_maxima",
+    "level_differences",
+    "pack",
+    "pack_low",
+    "plan_symbols",
+    "popcount",
+    "positions",
+    "quantize",
+    "reference_classes",
+    "rice_decode",
+    "rice_encode",
+    "rice_size",
+    "select",
+    "split_floats",
+    "support",
+    "tokenise",
+    "unpack",
+    "unpack_low",
+]

@@ -1,0 +1,1459 @@
+/* Kernels of the wire format: selection, quantization, index coders, value coders, entropy coder.
+ *
+ * Plain C11, no dependency, no allocation, no global state: every buffer belongs to the caller, who passes its length.
+ * Functions that read untrusted bytes check every access and return a negative FCL_ERROR_... on damage; they never
+ * read or write outside the lengths given. Everything that two machines must agree on is integer arithmetic, or float64
+ * arithmetic in a fixed order: compile with -ffp-contract=off and without -ffast-math.
+ *
+ * Vocabulary. bitmap: bit i % 8 (least significant first) of byte i / 8 stands for entry i; padding bits are 0.
+ * gaps: for the set bits of a bitmap in ascending order, the number of clear bits since the previous set bit.
+ * Bit streams are least significant bit first; multi-byte integers are little endian.
+ * Each function has a numpy twin in fedcomloc_mpi/kernels/twins that produces the same bytes.
+ */
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+#if defined(_WIN32)
+#define FCL_API __declspec(dllexport)
+#else
+#define FCL_API __attribute__((visibility("default")))
+#endif
+
+enum {
+    FCL_ERROR_ARGUMENT = -1,  /* the caller broke the contract: lengths, ranges */
+    FCL_ERROR_CAPACITY = -2,  /* the output buffer is too small */
+    FCL_ERROR_TRUNCATED = -3, /* the input ends too early */
+    FCL_ERROR_DAMAGED = -4,   /* the input cannot have come from the encoder */
+    FCL_ERROR_NONFINITE = -5, /* NaN or infinity where only finite numbers are allowed */
+};
+
+enum {
+    PROBABILITY_BITS = 12,
+    PROBABILITY_SCALE = 1 << PROBABILITY_BITS,
+    LANES = 4,
+    CONTEXTS = 16,
+    ALPHABET = 256,
+    FRACTION = 12,    /* sizes are computed in units of 2^-12 bit */
+    WEIGHT_BITS = 17, /* a weight is below 2^17 */
+    KIND_BYTES = 4,   /* kinds 0 to 3 are tokens with that many mantissa bits */
+    MODE_SINGLE = 0,
+    MODE_ADAPTIVE = 1,
+    MODE_CLASSES = 2,
+};
+#define STATE_LOW (UINT32_C(1) << 16) /* rANS states live in [2^16, 2^32) */
+
+/* Changes with every change of a signature or of what a function writes. */
+FCL_API int64_t fcl_version(void) { return 1; }
+
+/* ---- bytes and bits ------------------------------------------------------------------------------------------- */
+
+/* One memory access each where the machine is little endian: compilers do not see through the bytes of every store. */
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define LITTLE(bits, v) (v)
+#else
+#define LITTLE(bits, v) __builtin_bswap##bits(v)
+#endif
+#define DEFINE_LOAD_AND_STORE(bits)                                 \
+    static inline uint##bits##_t load##bits(const uint8_t *p) {     \
+        uint##bits##_t v;                                           \
+        memcpy(&v, p, sizeof v);                                    \
+        return LITTLE(bits, v);                                     \
+    }                                                               \
+    static inline void store##bits(uint8_t *p, uint##bits##_t v) {  \
+        v = LITTLE(bits, v);                                        \
+        memcpy(p, &v, sizeof v);                                    \
+    }
+DEFINE_LOAD_AND_STORE(16)
+DEFINE_LOAD_AND_STORE(32)
+DEFINE_LOAD_AND_STORE(64)
+
+/* Up to 8 bytes from `p`, as many as `available`; missing ones read as 0. */
+static inline uint64_t load_tail(const uint8_t *p, int64_t available) {
+    if (available >= 8) return load64(p);
+    uint64_t v = 0;
+    for (int64_t i = 0; i < available; i++) v |= (uint64_t)p[i] << (8 * i);
+    return v;
+}
+
+static inline void store_tail(uint8_t *p, int64_t available, uint64_t v) {
+    if (available >= 8) {
+        store64(p, v);
+        return;
+    }
+    for (int64_t i = 0; i < available; i++) p[i] = (uint8_t)(v >> (8 * i));
+}
+
+static inline int bit_length(uint32_t v) { return v ? 32 - __builtin_clz(v) : 0; }
+
+/* Without a population count instruction compilers call a library function; this is faster. */
+static inline int popcount64(uint64_t v) {
+#if defined(__POPCNT__) || defined(__aarch64__)
+    return __builtin_popcountll(v);
+#else
+    v -= v >> 1 & UINT64_C(0x5555555555555555);
+    v = (v & UINT64_C(0x3333333333333333)) + (v >> 2 & UINT64_C(0x3333333333333333));
+    v = (v + (v >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+    return (int)(v * UINT64_C(0x0101010101010101) >> 56);
+#endif
+}
+
+/* Writes bits that the caller has already checked to fit. */
+typedef struct {
+    uint8_t *out;
+    uint64_t pending;
+    int count;
+} bit_writer;
+
+static inline void put_bits(bit_writer *w, uint32_t value, int width) {
+    w->pending |= (uint64_t)value << w->count;
+    w->count += width;
+    if (w->count >= 32) {
+        store32(w->out, (uint32_t)w->pending);
+        w->out += 4;
+        w->pending >>= 32;
+        w->count -= 32;
+    }
+}
+
+static inline uint8_t *finish_bits(bit_writer *w) {
+    for (; w->count > 0; w->count -= 8, w->pending >>= 8) *w->out++ = (uint8_t)w->pending;
+    return w->out;
+}
+
+typedef struct {
+    const uint8_t *in;
+    int64_t length;
+    int64_t position; /* in bits */
+} bit_reader;
+
+/* At least 57 bits from the current position on; bits beyond the end read as 0. */
+static inline uint64_t peek_bits(const bit_reader *r) {
+    int64_t byte = r->position >> 3;
+    if (byte >= r->length) return 0;
+    return load_tail(r->in + byte, r->length - byte) >> (r->position & 7);
+}
+
+static inline uint32_t take_bits(bit_reader *r, int width) {
+    uint32_t v = (uint32_t)(peek_bits(r) & ((UINT64_C(1) << width) - 1));
+    r->position += width;
+    return v;
+}
+
+/* ---- bitmaps -------------------------------------------------------------------------------------------------- */
+
+static inline int64_t bitmap_bytes(int64_t d) { return (d + 7) / 8; }
+
+/* Runs the statement for every set bit of a bitmap in ascending order, with `index` the entry's number. */
+#define FOR_EACH_SET_BIT(bitmap, d, index)                                                                   \
+    for (int64_t word_at_ = 0, bytes_ = bitmap_bytes(d); word_at_ < bytes_; word_at_ += 8)                    \
+        for (uint64_t word_ = load_tail((bitmap) + word_at_, bytes_ - word_at_); word_; word_ &= word_ - 1)  \
+            for (int64_t index = word_at_ * 8 + __builtin_ctzll(word_), once_ = 1; once_; once_ = 0)
+
+FCL_API int64_t fcl_popcount(const uint8_t *bitmap, int64_t bytes) {
+    int64_t total = 0;
+    for (int64_t i = 0; i < bytes; i += 8) total += popcount64(load_tail(bitmap + i, bytes - i));
+    return total;
+}
+
+/* Set bits among entries begin to end - 1, 0 <= begin <= end <= d. */
+static int64_t count_between(const uint8_t *bitmap, int64_t d, int64_t begin, int64_t end) {
+    int64_t total = 0, bytes = bitmap_bytes(d);
+    for (int64_t at = begin / 64 * 8; at * 8 < end; at += 8) {
+        uint64_t word = load_tail(bitmap + at, bytes - at);
+        if (at * 8 < begin) word &= ~UINT64_C(0) << (begin - at * 8);
+        if (end - at * 8 < 64) word &= (UINT64_C(1) << (end - at * 8)) - 1;
+        total += popcount64(word);
+    }
+    return total;
+}
+
+/* out[j] = vector[index of the j-th set bit]; returns the number of set bits. */
+FCL_API int64_t fcl_gather(const float *vector, int64_t d, const uint8_t *bitmap, float *out, int64_t capacity) {
+    int64_t n = 0;
+    for (int64_t at = 0, bytes = bitmap_bytes(d); at < bytes; at += 8) {
+        uint64_t word = load_tail(bitmap + at, bytes - at);
+        int ones = popcount64(word);
+        if (n + ones > capacity) return FCL_ERROR_CAPACITY;
+        if (ones && at * 8 + 63 - __builtin_clzll(word) >= d) return FCL_ERROR_ARGUMENT;
+        const float *v = vector + at * 8;
+        for (; word; word &= word - 1) out[n++] = v[__builtin_ctzll(word)];
+    }
+    return n;
+}
+
+/* accumulator[index of the j-th set bit] += weight * values[j], in float64; bitmap NULL means every entry. */
+FCL_API int64_t fcl_accumulate(const float *values, int64_t count, const uint8_t *bitmap, int64_t d, double weight,
+                               double *accumulator) {
+    if (!bitmap) {
+        if (count != d) return FCL_ERROR_ARGUMENT;
+        for (int64_t i = 0; i < d; i++) accumulator[i] += weight * (double)values[i];
+        return count;
+    }
+    int64_t n = 0;
+    for (int64_t at = 0, bytes = bitmap_bytes(d); at < bytes; at += 8) {
+        uint64_t word = load_tail(bitmap + at, bytes - at);
+        int ones = popcount64(word);
+        if (n + ones > count) return FCL_ERROR_ARGUMENT;
+        if (ones && at * 8 + 63 - __builtin_clzll(word) >= d) return FCL_ERROR_ARGUMENT;
+        double *a = accumulator + at * 8;
+        for (; word; word &= word - 1) a[__builtin_ctzll(word)] += weight * (double)values[n++];
+    }
+    return n == count ? n : FCL_ERROR_ARGUMENT;
+}
+
+/* ---- selection of the k entries of largest magnitude ------------------------------------------------------------
+ *
+ * The magnitude of a float32 orders like its bit pattern without the sign: the key. A small jittered sample brackets
+ * the k-th largest key; one pass over the vector writes the bits of all keys above the bracket and collects the few
+ * keys inside it, among which the threshold is found exactly. If the bracket missed, or too many entries tie inside it,
+ * a radix histogram over the whole vector finds the threshold instead: slower, never wrong.
+ */
+
+enum { SAMPLE = 8192, SAMPLE_MINIMUM = 16384, RADIX_BITS = 11, RADIX = 1 << RADIX_BITS };
+#define GOLDEN UINT64_C(0x9E3779B97F4A7C15)
+#define KEY_MASK UINT32_C(0x7fffffff)
+#define KEY_INFINITY UINT32_C(0x7f800000)
+
+static inline uint32_t bits_of(float v) {
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return bits;
+}
+
+static inline uint32_t key_of(float v) { return bits_of(v) & KEY_MASK; }
+
+static inline int64_t candidate_capacity(int64_t d) { return d / 8 + 64; }
+
+/* uint32 words of workspace that fcl_select needs for a vector of d entries. */
+FCL_API int64_t fcl_select_words(int64_t d) { return 2 * candidate_capacity(d) + 2 * SAMPLE + 3 * RADIX; }
+
+/* Sorts keys ascending; `other` has the same length. The result is in `keys`. */
+static void sort_keys(uint32_t *keys, uint32_t *other, int64_t n, uint32_t *counts) {
+    uint32_t *from = keys, *to = other;
+    memset(counts, 0, 3 * RADIX * sizeof *counts);
+    for (int64_t i = 0; i < n; i++) {
+        counts[keys[i] & (RADIX - 1)]++;
+        counts[RADIX + (keys[i] >> RADIX_BITS & (RADIX - 1))]++;
+        counts[2 * RADIX + (keys[i] >> 2 * RADIX_BITS)]++;
+    }
+    for (int pass = 0; pass < 3; pass++) {
+        uint32_t *c = counts + pass * RADIX, sum = 0;
+        for (int j = 0; j < RADIX; j++) {
+            uint32_t here = c[j];
+            c[j] = sum;
+            sum += here;
+        }
+        for (int64_t i = 0; i < n; i++) to[c[from[i] >> pass * RADIX_BITS & (RADIX - 1)]++] = from[i];
+        uint32_t *swap = from;
+        from = to;
+        to = swap;
+    }
+    memcpy(keys, other, (size_t)n * sizeof *keys);
+}
+
+/* The key of rank `rank` (1 = largest) among n keys; *ties = how many of the keys equal to it belong to the top. */
+static uint32_t radix_threshold(const uint32_t *keys, int64_t n, int64_t rank, uint32_t *counts, int64_t *ties) {
+    static const int shifts[3] = {20, 9, 0};
+    static const int widths[3] = {11, 11, 9};
+    uint32_t prefix = 0, prefix_mask = 0;
+    for (int level = 0; level < 3; level++) {
+        int bins = 1 << widths[level];
+        memset(counts, 0, (size_t)bins * sizeof *counts);
+        for (int64_t i = 0; i < n; i++) {
+            uint32_t key = keys[i] & KEY_MASK;
+            if ((key & prefix_mask) == prefix) counts[key >> shifts[level] & (uint32_t)(bins - 1)]++;
+        }
+        int bin = bins - 1;
+        while (bin > 0 && rank > (int64_t)counts[bin]) rank -= counts[bin--];
+        prefix |= (uint32_t)bin << shifts[level];
+        prefix_mask |= (uint32_t)(bins - 1) << shifts[level];
+    }
+    *ties = rank;
+    return prefix;
+}
+
+/* 16 keys; `above` makes 16 bits of them: key > bound. Adding 2^23 to the key of NaN or infinity sets its top bit:
+ * `note_nonfinite` collects these sums. */
+#if defined(__SSE2__)
+typedef struct {
+    __m128i key[4];
+} key_block;
+
+static inline key_block load_block(const float *x) {
+    key_block b;
+    for (int j = 0; j < 4; j++)
+        b.key[j] = _mm_and_si128(_mm_loadu_si128((const __m128i *)(const void *)(x + 4 * j)),
+                                 _mm_set1_epi32((int)KEY_MASK));
+    return b;
+}
+
+static inline uint32_t above(const key_block *b, uint32_t bound) {
+    __m128i t = _mm_set1_epi32((int)bound);
+    __m128i low = _mm_packs_epi32(_mm_cmpgt_epi32(b->key[0], t), _mm_cmpgt_epi32(b->key[1], t));
+    __m128i high = _mm_packs_epi32(_mm_cmpgt_epi32(b->key[2], t), _mm_cmpgt_epi32(b->key[3], t));
+    return (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(low, high));
+}
+
+typedef __m128i nonfinite_note;
+#define NOTHING_NOTED _mm_setzero_si128()
+
+static inline nonfinite_note note_nonfinite(nonfinite_note note, const key_block *b) {
+    for (int j = 0; j < 4; j++) note = _mm_or_si128(note, _mm_add_epi32(b->key[j], _mm_set1_epi32(1 << 23)));
+    return note;
+}
+
+static inline int any_nonfinite(nonfinite_note note) { return _mm_movemask_ps(_mm_castsi128_ps(note)) != 0; }
+#else
+typedef struct {
+    uint32_t key[16];
+} key_block;
+
+static inline key_block load_block(const float *x) {
+    key_block b;
+    memcpy(b.key, x, sizeof b.key);
+    for (int j = 0; j < 16; j++) b.key[j] &= KEY_MASK;
+    return b;
+}
+
+static inline uint32_t above(const key_block *b, uint32_t bound) {
+    uint32_t bits = 0;
+    for (int j = 0; j < 16; j++) bits |= (uint32_t)(b->key[j] > bound) << j;
+    return bits;
+}
+
+typedef uint32_t nonfinite_note;
+#define NOTHING_NOTED 0
+
+static inline nonfinite_note note_nonfinite(nonfinite_note note, const key_block *b) {
+    for (int j = 0; j < 16; j++) note |= b->key[j] + (1u << 23);
+    return note;
+}
+
+static inline int any_nonfinite(nonfinite_note note) { return note >> 31 != 0; }
+#endif
+
+/* A block of the last fewer than 16 entries, filled up with zeros. */
+static inline key_block load_last_block(const float *x, int64_t n) {
+    float padded[16] = {0};
+    memcpy(padded, x, (size_t)n * sizeof *x);
+    return load_block(padded);
+}
+
+static int all_finite(const float *x, int64_t d) {
+    uint32_t worst = 0;
+    for (int64_t i = 0; i < d; i++) {
+        uint32_t key = key_of(x[i]);
+        worst = key > worst ? key : worst;
+    }
+    return worst < KEY_INFINITY;
+}
+
+/* Sets the bits of all keys above `threshold` and of the first `ties` keys equal to it. */
+static void emit_threshold(const float *x, int64_t d, uint32_t threshold, int64_t ties, uint8_t *bitmap) {
+    for (int64_t at = 0; at < d; at += 8) {
+        uint32_t bits = 0;
+        for (int64_t j = 0; j < 8 && at + j < d; j++) {
+            uint32_t key = key_of(x[at + j]);
+            int tie = key == threshold && ties > 0;
+            ties -= tie;
+            bits |= (uint32_t)(key > threshold || tie) << j;
+        }
+        bitmap[at / 8] = (uint8_t)bits;
+    }
+}
+
+/* Sets the first n clear bits of a bitmap of d entries, of which at least n are clear. */
+static void set_first_clear(uint8_t *bitmap, int64_t d, int64_t n) {
+    for (int64_t at = 0, bytes = bitmap_bytes(d); at < bytes && n > 0; at += 8) {
+        uint64_t word = load_tail(bitmap + at, bytes - at), valid = ~UINT64_C(0);
+        if (d - at * 8 < 64) valid = (UINT64_C(1) << (d - at * 8)) - 1;
+        uint64_t clear = ~word & valid;
+        int64_t available = popcount64(clear);
+        if (available <= n) {
+            word |= clear;
+            n -= available;
+        } else {
+            for (; n > 0; n--, clear &= clear - 1) word |= clear & (~clear + 1);
+        }
+        store_tail(bitmap + at, bytes - at, word);
+    }
+}
+
+/* One pass with a bracket (low, high]: bits of keys > high, candidates with low < key <= high.
+ * Returns the number of candidates, or -1 if there are more than fit; *nonfinite is set. */
+static int64_t bracket_pass(const float *x, int64_t d, uint32_t low, uint32_t high, uint8_t *bitmap, uint32_t *keys,
+                            uint32_t *places, int *nonfinite) {
+    int64_t n = 0, room = candidate_capacity(d);
+    nonfinite_note note = NOTHING_NOTED;
+    for (int64_t at = 0; at < d; at += 16) {
+        key_block b = d - at >= 16 ? load_block(x + at) : load_last_block(x + at, d - at);
+        uint32_t up = above(&b, high), inside = above(&b, low) & ~up;
+        note = note_nonfinite(note, &b);
+        bitmap[at / 8] = (uint8_t)up;
+        if (d - at > 8) bitmap[at / 8 + 1] = (uint8_t)(up >> 8);
+        if (inside) {
+            if (n + 16 > room) return -1;
+            for (; inside; inside &= inside - 1) {
+                int64_t place = at + __builtin_ctz(inside);
+                keys[n] = key_of(x[place]);
+                places[n++] = (uint32_t)place;
+            }
+        }
+    }
+    *nonfinite = any_nonfinite(note);
+    return n;
+}
+
+static int64_t integer_sqrt(int64_t v) {
+    int64_t r = 0;
+    while ((r + 1) * (r + 1) <= v) r++;
+    return r;
+}
+
+/* Returns 1 if the sampled bracket decided, 0 if the caller must use the histogram, or an error. */
+static int64_t select_by_sample(const float *x, int64_t d, int64_t k, uint8_t *bitmap, uint32_t *work) {
+    uint32_t *keys = work, *places = keys + candidate_capacity(d);
+    uint32_t *sample = places + candidate_capacity(d), *other = sample + SAMPLE, *counts = other + SAMPLE;
+    int64_t size = d / 64 < 1024 ? 1024 : d / 64 < SAMPLE ? d / 64 : SAMPLE, stride = d / size;
+    for (int64_t i = 0; i < size; i++) {
+        uint64_t jitter = (uint64_t)(i + 1) * GOLDEN;
+        sample[i] = key_of(x[i * stride + (int64_t)((jitter >> 32) * (uint64_t)stride >> 32)]);
+    }
+    sort_keys(sample, other, size, counts);
+    double share = (double)k / (double)d;
+    int64_t expected = (int64_t)(share * (double)size);
+    int64_t margin = 3 * integer_sqrt((int64_t)(share * (1.0 - share) * (double)size)) + 8;
+    int64_t from_top = expected - margin, to_top = expected + margin;
+    uint32_t high = from_top <= 0 ? KEY_MASK : sample[size - from_top];
+    uint32_t low = to_top >= size ? 0 : sample[size - 1 - to_top];
+    if (low > 0) low--; /* the bracket excludes `low` itself; with low = 0 it excludes exactly the zeros */
+    if (high == low) high = low + 1;
+
+    int nonfinite;
+    int64_t n = bracket_pass(x, d, low, high, bitmap, keys, places, &nonfinite);
+    if (n < 0) return 0;
+    if (nonfinite) return FCL_ERROR_NONFINITE;
+    int64_t wanted = k - fcl_popcount(bitmap, bitmap_bytes(d));
+    if (wanted < 0 || (wanted > n && low > 0)) return 0;
+    if (wanted >= n) {
+        for (int64_t i = 0; i < n; i++) bitmap[places[i] >> 3] |= (uint8_t)(1u << (places[i] & 7));
+        set_first_clear(bitmap, d, wanted - n); /* all that is left are zeros */
+        return 1;
+    }
+    if (wanted == 0) return 1;
+    int64_t ties;
+    uint32_t threshold = radix_threshold(keys, n, wanted, counts, &ties);
+    for (int64_t i = 0; i < n; i++) {
+        int tie = keys[i] == threshold && ties > 0;
+        ties -= tie;
+        uint32_t keep = keys[i] > threshold || tie;
+        bitmap[places[i] >> 3] |= (uint8_t)(keep << (places[i] & 7));
+    }
+    return 1;
+}
+
+/* Sets exactly the bits of the k entries of largest magnitude; of equal magnitudes the lowest index wins.
+ * bitmap: ceil(d / 8) bytes, overwritten. work: `words` >= fcl_select_words(d). Needs 0 <= k <= d < 2^32.
+ * Returns k, or FCL_ERROR_NONFINITE if any entry is NaN or infinite. */
+FCL_API int64_t fcl_select(const float *x, int64_t d, int64_t k, uint8_t *bitmap, uint32_t *work, int64_t words) {
+    if (d < 0 || k < 0 || k > d || d > (int64_t)UINT32_MAX || words < fcl_select_words(d)) return FCL_ERROR_ARGUMENT;
+    if (k == 0 || k == d) {
+        if (!all_finite(x, d)) return FCL_ERROR_NONFINITE;
+        memset(bitmap, 0, (size_t)bitmap_bytes(d));
+        if (k == d) set_first_clear(bitmap, d, d);
+        return k;
+    }
+    if (d >= SAMPLE_MINIMUM) {
+        int64_t done = select_by_sample(x, d, k, bitmap, work);
+        if (done) return done < 0 ? done : k;
+    }
+    if (!all_finite(x, d)) return FCL_ERROR_NONFINITE;
+    /* The histogram reads the keys straight from the floats' own memory, sign bits masked off. */
+    int64_t ties;
+    uint32_t threshold = radix_threshold((const uint32_t *)(const void *)x, d, k, work, &ties);
+    emit_threshold(x, d, threshold, ties, bitmap);
+    return k;
+}
+
+/* Sets the bits of the entries whose bit patterns are not 0 (-0 among them); returns how many. */
+FCL_API int64_t fcl_support(const float *x, int64_t d, uint8_t *bitmap) {
+    int64_t at = 0;
+#if defined(__SSE2__)
+    for (; at + 16 <= d; at += 16) {
+        __m128i zero[4];
+        for (int j = 0; j < 4; j++)
+            zero[j] = _mm_cmpeq_epi32(_mm_loadu_si128((const __m128i *)(const void *)(x + at + 4 * j)), _mm_setzero_si128());
+        __m128i low = _mm_packs_epi32(zero[0], zero[1]), high = _mm_packs_epi32(zero[2], zero[3]);
+        store16(bitmap + at / 8, (uint16_t)~_mm_movemask_epi8(_mm_packs_epi16(low, high)));
+    }
+#endif
+    for (; at < d; at += 8) {
+        uint32_t bits = 0;
+        for (int64_t j = 0; j < 8 && at + j < d; j++) bits |= (uint32_t)(bits_of(x[at + j]) != 0) << j;
+        bitmap[at / 8] = (uint8_t)bits;
+    }
+    return fcl_popcount(bitmap, bitmap_bytes(d));
+}
+
+/* ---- fingerprint ------------------------------------------------------------------------------------------------ */
+
+static inline uint64_t mix64(uint64_t z) {
+    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
+    return z ^ (z >> 31);
+}
+
+/* 64-bit content hash of a vector: pairs of entries are words, 8192 words a block; docs/wire-format.md defines it. */
+FCL_API int64_t fcl_fingerprint(const float *x, int64_t d, uint64_t *result) {
+    const int64_t block = 8192;
+    uint64_t total = 0;
+    for (int64_t number = 0; number * block * 2 < d; number++) {
+        const float *p = x + number * block * 2;
+        int64_t left = d - number * block * 2, words = left / 2 < block ? left / 2 : block;
+        uint64_t sum = 0;
+        for (int64_t i = 0; i < words; i++) {
+            uint64_t z = load64((const uint8_t *)(p + 2 * i));
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+            z = (uint64_t)bits_of(p[2 * i]) | (uint64_t)bits_of(p[2 * i + 1]) << 32;
+#endif
+            z += (uint64_t)(i + 1) * GOLDEN;
+            z = (z ^ (z >> 32)) * UINT64_C(0xBF58476D1CE4E5B9);
+            sum += z ^ (z >> 29);
+        }
+        if (words < block && (left & 1)) {
+            uint64_t z = (uint64_t)bits_of(p[2 * words]) + (uint64_t)(words + 1) * GOLDEN;
+            z = (z ^ (z >> 32)) * UINT64_C(0xBF58476D1CE4E5B9);
+            sum += z ^ (z >> 29);
+        }
+        total += mix64(sum + (uint64_t)(number + 1) * GOLDEN);
+    }
+    *result = mix64(total + (uint64_t)d);
+    return d;
+}
+
+/* ---- quantization ----------------------------------------------------------------------------------------------- */
+
+/* Output number index + 1 of SplitMix64 seeded with key, its upper 53 bits scaled to [0, 1). */
+static inline double uniform(uint64_t key, uint64_t index) {
+    return (double)(mix64(key + (index + 1) * GOLDEN) >> 11) * 0x1p-53;
+}
+
+/* Without branches on the data: signs are random. */
+static inline int32_t level_of(float value, double scale, double steps, double offset, double limit) {
+    uint32_t bits = bits_of(value), magnitude_bits = bits & KEY_MASK;
+    float magnitude;
+    memcpy(&magnitude, &magnitude_bits, sizeof magnitude);
+    double level = (double)magnitude / scale * steps + offset;
+    level = level < limit ? level : limit;
+    int32_t rounded = (int32_t)level, negative = -(int32_t)(bits >> 31); /* truncation is floor: level >= 0 */
+    return (rounded ^ negative) - negative;
+}
+
+/* levels[j] = sign(v) * min(limit, floor(|v| / scale * steps + u)) for the j-th kept entry v, in float64.
+ *
+ * values: float32 [count], finite. bitmap: which of the d entries they are (NULL: all). offsets: int64 [layers + 1],
+ * ascending from 0 to d; scales: float32 [layers], finite, >= 0; a layer of scale 0 has levels 0. u is the stream of
+ * `key` at the entry's flat index, or 1/2 for every entry if dither is 0. 0 < limit < 2^31. Returns count. */
+FCL_API int64_t fcl_quantize(const float *values, int64_t count, const uint8_t *bitmap, int64_t d,
+                             const int64_t *offsets, const float *scales, int64_t layers, int64_t steps, int64_t limit,
+                             uint64_t key, int32_t dither, int32_t *levels) {
+    if (limit <= 0 || limit > INT32_MAX || steps <= 0) return FCL_ERROR_ARGUMENT;
+    if (!bitmap) {
+        if (count != d) return FCL_ERROR_ARGUMENT;
+        for (int64_t layer = 0; layer < layers; layer++) {
+            double scale = (double)scales[layer];
+            for (int64_t i = offsets[layer]; i < offsets[layer + 1]; i++) {
+                if (i < 0 || i >= d) return FCL_ERROR_ARGUMENT;
+                double u = dither ? uniform(key, (uint64_t)i) : 0.5;
+                levels[i] = scale > 0 ? level_of(values[i], scale, (double)steps, u, (double)limit) : 0;
+            }
+        }
+        return count;
+    }
+    /* Indices first, a block at a time: the loop over a block's entries then overlaps many divisions. */
+    enum { BLOCK = 512 };
+    uint64_t indices[BLOCK + 64];
+    int64_t n = 0, layer = 0, bytes = bitmap_bytes(d);
+    for (int64_t at = 0; at < bytes;) {
+        int64_t found = 0;
+        for (; at < bytes && found < BLOCK; at += 8)
+            for (uint64_t word = load_tail(bitmap + at, bytes - at); word; word &= word - 1)
+                indices[found++] = (uint64_t)at * 8 + (uint64_t)__builtin_ctzll(word);
+        if (found > count - n) return FCL_ERROR_ARGUMENT;
+        for (int64_t i = 0; i < found;) {
+            while (layer < layers && (int64_t)indices[i] >= offsets[layer + 1]) layer++;
+            if (layer == layers) return FCL_ERROR_ARGUMENT;
+            double scale = (double)scales[layer];
+            uint64_t end = (uint64_t)offsets[layer + 1];
+            for (; i < found && indices[i] < end; i++, n++) {
+                double u = dither ? uniform(key, indices[i]) : 0.5;
+                levels[n] = scale > 0 ? level_of(values[n], scale, (double)steps, u, (double)limit) : 0;
+            }
+        }
+    }
+    return n == count ? n : FCL_ERROR_ARGUMENT;
+}
+
+/* values[j] = float32(levels[j] * scale / steps), in float64; arguments as in fcl_quantize. */
+FCL_API int64_t fcl_dequantize(const int32_t *levels, int64_t count, const uint8_t *bitmap, int64_t d,
+                               const int64_t *offsets, const float *scales, int64_t layers, int64_t steps,
+                               float *values) {
+    if (steps <= 0) return FCL_ERROR_ARGUMENT;
+    if (!bitmap) {
+        if (count != d) return FCL_ERROR_ARGUMENT;
+        for (int64_t layer = 0; layer < layers; layer++) {
+            if (offsets[layer] < 0 || offsets[layer + 1] > d) return FCL_ERROR_ARGUMENT;
+            double scale = (double)scales[layer];
+            for (int64_t i = offsets[layer]; i < offsets[layer + 1]; i++)
+                values[i] = (float)((double)levels[i] * scale / (double)steps);
+        }
+        return count;
+    }
+    int64_t n = 0, layer = 0;
+    FOR_EACH_SET_BIT(bitmap, d, index) {
+        while (layer < layers && index >= offsets[layer + 1]) layer++;
+        if (layer == layers || n == count) return FCL_ERROR_ARGUMENT;
+        values[n] = (float)((double)levels[n] * (double)scales[layer] / (double)steps);
+        n++;
+    }
+    return n == count ? n : FCL_ERROR_ARGUMENT;
+}
+
+/* maxima[layer] = largest magnitude among the layer's kept entries, 0 if there is none; arguments as above. */
+FCL_API int64_t fcl_layer_maxima(const float *values, int64_t count, const uint8_t *bitmap, int64_t d,
+                                 const int64_t *offsets, int64_t layers, float *maxima) {
+    int64_t from = 0;
+    for (int64_t layer = 0; layer < layers; layer++) {
+        int64_t begin = offsets[layer], end = offsets[layer + 1], kept = end - begin;
+        if (begin < 0 || end > d || kept < 0) return FCL_ERROR_ARGUMENT;
+        if (bitmap) kept = count_between(bitmap, d, begin, end);
+        if (kept > count - from) return FCL_ERROR_ARGUMENT;
+        uint32_t largest = 0;
+        for (int64_t j = from; j < from + kept; j++) {
+            uint32_t bits = key_of(values[j]);
+            largest = bits > largest ? bits : largest;
+        }
+        memcpy(maxima + layer, &largest, sizeof largest);
+        from += kept;
+    }
+    return from == count ? count : FCL_ERROR_ARGUMENT;
+}
+
+/* ---- differences: values against what both ends can compute ------------------------------------------------------ */
+
+static inline uint32_t zigzag(uint32_t difference) {
+    return (difference << 1) ^ (0u - (difference >> 31));
+}
+
+static inline uint32_t unzigzag(uint32_t v) { return (v >> 1) ^ (0u - (v & 1)); }
+
+/* Maps float32 bit patterns to integers that order like the numbers, -0 just below 0; its own inverse. */
+static inline uint32_t ordered(uint32_t bits) { return bits ^ ((0u - (bits >> 31)) & KEY_MASK); }
+
+/* out[j] = zigzag(ordered(values[j]) - ordered(references[j])), modulo 2^32. */
+FCL_API int64_t fcl_float_differences(const float *values, const float *references, int64_t n, uint32_t *out) {
+    for (int64_t i = 0; i < n; i++) out[i] = zigzag(ordered(bits_of(values[i])) - ordered(bits_of(references[i])));
+    return n;
+}
+
+/* Inverse of fcl_float_differences; FCL_ERROR_NONFINITE if any result is NaN or infinite. */
+FCL_API int64_t fcl_apply_float_differences(const uint32_t *differences, const float *references, int64_t n,
+                                            float *values) {
+    uint32_t worst = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits = ordered(ordered(bits_of(references[i])) + unzigzag(differences[i]));
+        uint32_t key = bits & KEY_MASK;
+        worst = key > worst ? key : worst;
+        memcpy(values + i, &bits, sizeof bits);
+    }
+    return worst < KEY_INFINITY ? n : FCL_ERROR_NONFINITE;
+}
+
+/* classes[j] = how many binades references[j] lies below the one of exponent field `top`, at most 15.
+ * If top < 0 the largest exponent field of the references is taken. Returns the top that was used. */
+FCL_API int64_t fcl_reference_classes(const float *references, int64_t n, int32_t top, uint8_t *classes) {
+    uint32_t highest = 0;
+    if (top > 255) return FCL_ERROR_ARGUMENT;
+    if (top < 0) {
+        for (int64_t i = 0; i < n; i++) {
+            uint32_t key = key_of(references[i]);
+            highest = key > highest ? key : highest;
+        }
+        top = (int32_t)(highest >> 23);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        int32_t below = top - (int32_t)(key_of(references[i]) >> 23);
+        below = below < 0 ? 0 : below;
+        classes[i] = (uint8_t)(below > CONTEXTS - 1 ? CONTEXTS - 1 : below);
+    }
+    return top;
+}
+
+/* out[j] = zigzag(levels[j] - predicted[j]), modulo 2^32; predicted NULL means 0. */
+FCL_API int64_t fcl_level_differences(const int32_t *levels, const int32_t *predicted, int64_t n, uint32_t *out) {
+    for (int64_t i = 0; i < n; i++)
+        out[i] = zigzag((uint32_t)levels[i] - (predicted ? (uint32_t)predicted[i] : 0u));
+    return n;
+}
+
+/* Inverse of fcl_level_differences; FCL_ERROR_DAMAGED if any level's magnitude exceeds `limit` (< 2^31). */
+FCL_API int64_t fcl_apply_level_differences(const uint32_t *differences, const int32_t *predicted, int64_t n,
+                                            int64_t limit, int32_t *levels) {
+    uint32_t bad = 0;
+    if (limit < 0 || limit > INT32_MAX) return FCL_ERROR_ARGUMENT;
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t level = (predicted ? (uint32_t)predicted[i] : 0u) + unzigzag(differences[i]);
+        memcpy(levels + i, &level, sizeof level);
+        uint32_t magnitude = level >> 31 ? 0u - level : level;
+        bad |= magnitude > (uint32_t)limit;
+    }
+    return bad ? FCL_ERROR_DAMAGED : n;
+}
+
+/* ---- fixed-width packing and floats as exponent symbols ---------------------------------------------------------- */
+
+/* n integers of `width` bits (0 to 32) each, least significant bit first; returns the bytes written. */
+FCL_API int64_t fcl_pack(const uint32_t *values, int64_t n, int32_t width, uint8_t *out, int64_t capacity) {
+    if (width < 0 || width > 32 || n < 0) return FCL_ERROR_ARGUMENT;
+    if ((n * width + 7) / 8 > capacity) return FCL_ERROR_CAPACITY;
+    bit_writer w = {out, 0, 0};
+    uint32_t mask = (uint32_t)((UINT64_C(1) << width) - 1);
+    for (int64_t i = 0; i < n; i++) put_bits(&w, values[i] & mask, width);
+    return finish_bits(&w) - out;
+}
+
+/* Inverse of fcl_pack; returns the bytes read. */
+FCL_API int64_t fcl_unpack(const uint8_t *in, int64_t length, int64_t n, int32_t width, uint32_t *values) {
+    if (width < 0 || width > 32 || n < 0) return FCL_ERROR_ARGUMENT;
+    if ((n * width + 7) / 8 > length) return FCL_ERROR_TRUNCATED;
+    bit_reader r = {in, length, 0};
+    for (int64_t i = 0; i < n; i++) values[i] = take_bits(&r, width);
+    return (n * width + 7) / 8;
+}
+
+/* Splits floats into exponent fields (symbols of the entropy coder) and 24 raw bits: mantissa, sign on top. */
+FCL_API int64_t fcl_split_floats(const float *values, int64_t n, uint8_t *exponents, uint32_t *rest) {
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits = bits_of(values[i]);
+        exponents[i] = (uint8_t)(bits >> 23);
+        rest[i] = (bits & 0x7fffff) | bits >> 31 << 23;
+    }
+    return n;
+}
+
+/* Inverse of fcl_split_floats; FCL_ERROR_NONFINITE for an exponent field of 255. */
+FCL_API int64_t fcl_join_floats(const uint8_t *exponents, const uint32_t *rest, int64_t n, float *values) {
+    uint8_t worst = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits = (rest[i] & 0x7fffff) | (uint32_t)exponents[i] << 23 | (rest[i] >> 23 & 1) << 31;
+        worst = exponents[i] > worst ? exponents[i] : worst;
+        memcpy(values + i, &bits, sizeof bits);
+    }
+    return worst == 255 ? FCL_ERROR_NONFINITE : n;
+}
+
+/* ---- gaps, and the index coders without an entropy model --------------------------------------------------------- */
+
+/* Gaps of the set bits among the first d; returns their number. */
+FCL_API int64_t fcl_gaps(const uint8_t *bitmap, int64_t d, uint32_t *gaps, int64_t capacity) {
+    int64_t n = 0, next = 0;
+    for (int64_t at = 0, bytes = bitmap_bytes(d); at < bytes; at += 8) {
+        uint64_t word = load_tail(bitmap + at, bytes - at);
+        if (!word) continue;
+        if (n + popcount64(word) > capacity) return FCL_ERROR_CAPACITY;
+        for (; word; word &= word - 1) {
+            int64_t index = at * 8 + __builtin_ctzll(word);
+            gaps[n++] = (uint32_t)(index - next);
+            next = index + 1;
+        }
+    }
+    return next > d ? FCL_ERROR_ARGUMENT : n;
+}
+
+/* Flips the bits that the gaps name in a bitmap of d entries; FCL_ERROR_DAMAGED if they run past the end. */
+FCL_API int64_t fcl_flip(const uint32_t *gaps, int64_t n, uint8_t *bitmap, int64_t d) {
+    uint64_t index = UINT64_MAX;
+    for (int64_t i = 0; i < n; i++) {
+        index += (uint64_t)gaps[i] + 1;
+        if (index >= (uint64_t)d) return FCL_ERROR_DAMAGED;
+        bitmap[index >> 3] ^= (uint8_t)(1u << (index & 7));
+    }
+    return n;
+}
+
+/* Positions from gaps (prefix sums), for the fixed-width coder. */
+FCL_API int64_t fcl_positions(const uint32_t *gaps, int64_t n, uint32_t *positions) {
+    uint32_t index = UINT32_MAX;
+    for (int64_t i = 0; i < n; i++) positions[i] = index += gaps[i] + 1;
+    return n;
+}
+
+/* Gaps from positions; FCL_ERROR_DAMAGED unless they ascend strictly and stay below d. */
+FCL_API int64_t fcl_gaps_of_positions(const uint32_t *positions, int64_t n, int64_t d, uint32_t *gaps) {
+    int64_t next = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if ((int64_t)positions[i] < next || (int64_t)positions[i] >= d) return FCL_ERROR_DAMAGED;
+        gaps[i] = positions[i] - (uint32_t)next;
+        next = (int64_t)positions[i] + 1;
+    }
+    return n;
+}
+
+/* Sum of gaps[i] >> shift: the zero bits of the Rice code with that parameter. */
+FCL_API int64_t fcl_quotient_sum(const uint32_t *gaps, int64_t n, int32_t shift) {
+    if (shift < 0 || shift > 31) return FCL_ERROR_ARGUMENT;
+    int64_t sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += gaps[i] >> shift;
+    return sum;
+}
+
+/* Rice code in two planes: for each gap, gap >> shift zero bits and a one bit, padded to a byte; then the low `shift`
+ * bits of all gaps, padded to a byte. Returns the bytes written. */
+FCL_API int64_t fcl_rice_encode(const uint32_t *gaps, int64_t n, int32_t shift, uint8_t *out, int64_t capacity) {
+    int64_t zeros = fcl_quotient_sum(gaps, n, shift);
+    if (zeros < 0) return zeros;
+    int64_t plane = (zeros + n + 7) / 8;
+    if (plane > capacity) return FCL_ERROR_CAPACITY;
+    memset(out, 0, (size_t)plane);
+    int64_t bit = -1;
+    for (int64_t i = 0; i < n; i++) {
+        bit += (int64_t)(gaps[i] >> shift) + 1;
+        out[bit >> 3] |= (uint8_t)(1u << (bit & 7));
+    }
+    int64_t low = fcl_pack(gaps, n, shift, out + plane, capacity - plane);
+    return low < 0 ? low : plane + low;
+}
+
+/* Inverse of fcl_rice_encode; returns the bytes read. */
+FCL_API int64_t fcl_rice_decode(const uint8_t *in, int64_t length, int64_t n, int32_t shift, uint32_t *gaps) {
+    if (shift < 0 || shift > 31 || n < 0) return FCL_ERROR_ARGUMENT;
+    int64_t i = 0, last = -1, plane = 0;
+    for (int64_t at = 0; at < length && i < n; at += 8) {
+        for (uint64_t word = load_tail(in + at, length - at); word && i < n; word &= word - 1) {
+            int64_t bit = at * 8 + __builtin_ctzll(word), quotient = bit - last - 1;
+            if (quotient > (int64_t)(UINT32_MAX >> shift)) return FCL_ERROR_DAMAGED;
+            gaps[i++] = (uint32_t)quotient << shift;
+            last = bit;
+        }
+    }
+    if (i < n) return FCL_ERROR_TRUNCATED;
+    plane = (last + 8) / 8;
+    if ((n * shift + 7) / 8 > length - plane) return FCL_ERROR_TRUNCATED;
+    bit_reader r = {in + plane, length - plane, 0};
+    if (shift)
+        for (i = 0; i < n; i++) gaps[i] |= take_bits(&r, shift);
+    return plane + (n * shift + 7) / 8;
+}
+
+/* ---- log-linear tokens -------------------------------------------------------------------------------------------
+ *
+ * An integer v is split into a token and low bits. With m mantissa bits and e = max(m, floor(log2 v)), low bits are the
+ * lowest e - m bits of v, and token = ((e - m) << m) + (v >> (e - m)): exact below 2^(m + 1), then 2^m tokens an octave.
+ */
+
+static inline int token_shift(uint32_t token, int m) {
+    return token < (2u << m) ? 0 : (int)(token >> m) - 1;
+}
+
+static inline uint32_t token_base(uint32_t token, int m) {
+    int shift = token_shift(token, m);
+    return (token - ((uint32_t)shift << m)) << shift;
+}
+
+/* Number of tokens that 32-bit integers can have. */
+static inline int token_count(int m) { return ((31 - m) << m) + (2 << m); }
+
+/* Tokens of n integers; returns the total number of low bits. */
+FCL_API int64_t fcl_tokenise(const uint32_t *values, int64_t n, int32_t m, uint8_t *tokens) {
+    enum { BLOCK = 64 };
+    if (m < 0 || m > 3) return FCL_ERROR_ARGUMENT;
+    int64_t total = 0;
+    for (int64_t at = 0; at < n; at += BLOCK) {
+        int64_t end = n - at < BLOCK ? n : at + BLOCK;
+        uint32_t all = 0;
+        for (int64_t i = at; i < end; i++) all |= values[i];
+        if (all >> 24) {
+            for (int64_t i = at; i < end; i++) {
+                int shift = 31 - __builtin_clz(values[i] | 1u << m) - m;
+                tokens[i] = (uint8_t)((shift << m) + (int)(values[i] >> shift));
+                total += shift;
+            }
+            continue;
+        }
+        /* Below 2^24 float32 is exact, and the top bits of its pattern are the token but for an offset: vectorizable. */
+        int32_t shifts = 0;
+        for (int64_t i = at; i < end; i++) {
+            int32_t pattern = (int32_t)bits_of((float)(int32_t)values[i]);
+            int32_t token = (pattern >> (23 - m)) - ((126 + m) << m), shift = (pattern >> 23) - 127 - m;
+            int32_t small = -(values[i] < 1u << m);
+            tokens[i] = (uint8_t)((token & ~small) | ((int32_t)values[i] & small));
+            shifts += shift & ~(shift >> 31);
+        }
+        total += shifts;
+    }
+    return total;
+}
+
+/* Writes the low bits of n integers, `bits` in all as fcl_tokenise counted them; returns the bytes written. */
+FCL_API int64_t fcl_pack_low(const uint32_t *values, int64_t n, int32_t m, int64_t bits, uint8_t *out,
+                             int64_t capacity) {
+    if (m < 0 || m > 3 || bits < 0) return FCL_ERROR_ARGUMENT;
+    if ((bits + 7) / 8 > capacity) return FCL_ERROR_CAPACITY;
+    uint8_t *at = out, *end = out + (bits + 7) / 8;
+    uint64_t pending = 0;
+    int count = 0;
+    int64_t left = bits, i = 0;
+    /* Eight bytes are stored for each pair, whole bytes of them kept: no branch depends on the data, but for pairs of
+     * more than 56 low bits, which are rare, and are left to the loop after this one. */
+    for (; i + 2 <= n && end - at >= 8; i += 2) {
+        int first = 31 - __builtin_clz(values[i] | 1u << m) - m, second = 31 - __builtin_clz(values[i + 1] | 1u << m) - m;
+        if (first + second > 56) break;
+        uint64_t pair = values[i] & ((UINT64_C(1) << first) - 1);
+        pair |= (values[i + 1] & ((UINT64_C(1) << second) - 1)) << first;
+        pending |= pair << count;
+        count += first + second;
+        left -= first + second;
+        store64(at, pending);
+        at += count >> 3;
+        pending = count < 64 ? pending >> (count & ~7) : 0;
+        count &= 7;
+    }
+    bit_writer w = {at, pending, count};
+    for (; i < n; i++) {
+        int shift = 31 - __builtin_clz(values[i] | 1u << m) - m;
+        left -= shift;
+        if (left < 0) return FCL_ERROR_ARGUMENT;
+        put_bits(&w, values[i] & (uint32_t)((UINT64_C(1) << shift) - 1), shift);
+    }
+    return finish_bits(&w) - out;
+}
+
+/* Integers from tokens and low bits; returns the bytes read. */
+FCL_API int64_t fcl_unpack_low(const uint8_t *in, int64_t length, const uint8_t *tokens, int64_t n, int32_t m,
+                               uint32_t *values) {
+    uint32_t base[ALPHABET];
+    uint8_t shifts[ALPHABET];
+    if (m < 0 || m > 3) return FCL_ERROR_ARGUMENT;
+    int tokens_used = token_count(m);
+    for (int t = 0; t < ALPHABET; t++) {
+        shifts[t] = t < tokens_used ? (uint8_t)token_shift((uint32_t)t, m) : 255;
+        base[t] = t < tokens_used ? token_base((uint32_t)t, m) : 0;
+    }
+    int64_t total = 0;
+    for (int64_t i = 0; i < n; i++) {
+        int shift = shifts[tokens[i]];
+        if (shift == 255) return FCL_ERROR_DAMAGED;
+        total += shift;
+    }
+    if ((total + 7) / 8 > length) return FCL_ERROR_TRUNCATED;
+    /* The bits are all there. Where 8 bytes can be loaded at once, nothing depends on the data but the position. */
+    bit_reader r = {in, length, 0};
+    int64_t i = 0, fast = length - 8;
+    for (; i < n && r.position >> 3 <= fast; i++) {
+        int shift = shifts[tokens[i]];
+        uint64_t ahead = load64(in + (r.position >> 3)) >> (r.position & 7);
+        values[i] = base[tokens[i]] + (uint32_t)(ahead & ((UINT64_C(1) << shift) - 1));
+        r.position += shift;
+    }
+    for (; i < n; i++) values[i] = base[tokens[i]] + take_bits(&r, shifts[tokens[i]]);
+    return (total + 7) / 8;
+}
+
+/* ---- entropy coder: symbols in contexts, interleaved rANS ---------------------------------------------------------
+ *
+ * Symbols are bytes. Each is coded with the table of its context: one context (single); a running mean of the symbols'
+ * sizes, updated every four symbols (adaptive); or a class that both ends know (classes). Neighbouring contexts share a
+ * table where that is smaller; `starts` has bit c set if context c begins a new table.
+ *
+ * Section: u8 head = mode | geometric << 2 | kind << 3; u16 starts unless the mode is single; the tables; the states of
+ * four lanes, u32 each; 16-bit words. A geometric table takes one byte (number of symbols - 1) and follows from the
+ * number of symbols n among a universe of d; other tables are weights with four significant bits.
+ */
+
+typedef struct {
+    uint32_t histogram[CONTEXTS][ALPHABET]; /* by context, after planning by table */
+    uint16_t frequency[CONTEXTS][ALPHABET];
+    uint16_t cumulative[CONTEXTS][ALPHABET];
+    uint8_t table_of[CONTEXTS];
+    int64_t universe;
+    int32_t symbols[CONTEXTS]; /* alphabet size by table */
+    int32_t mode, kind, geometric, tables;
+    uint32_t starts;
+} symbol_plan;
+
+FCL_API int64_t fcl_plan_bytes(void) { return (int64_t)sizeof(symbol_plan); }
+
+/* Words of workspace that fcl_decode_symbols needs. */
+FCL_API int64_t fcl_decode_words(void) { return (int64_t)CONTEXTS * PROBABILITY_SCALE; }
+
+/* Capacity that is enough for fcl_encode_symbols on n symbols. */
+FCL_API int64_t fcl_symbols_bound(int64_t n) { return 2 * n + 8192; }
+
+/* log2(v) in units of 2^-FRACTION bit, rounded to the nearest; v >= 1. */
+static uint32_t log2_fixed(uint32_t v) {
+    int whole = bit_length(v) - 1;
+    uint64_t x = (uint64_t)v << (31 - whole); /* [1, 2) with 31 fraction bits */
+    uint32_t fraction = 0;
+    for (int i = 0; i < FRACTION + 1; i++) {
+        x = x * x >> 31;
+        fraction <<= 1;
+        if (x >> 32) {
+            fraction |= 1;
+            x >>= 1;
+        }
+    }
+    return ((uint32_t)whole << FRACTION) + ((fraction + 1) >> 1);
+}
+
+static int highest_symbol(const uint32_t *histogram) {
+    int s = ALPHABET - 1;
+    while (s >= 0 && !histogram[s]) s--;
+    return s;
+}
+
+static uint64_t histogram_total(const uint32_t *histogram) {
+    uint64_t total = 0;
+    for (int s = 0; s < ALPHABET; s++) total += histogram[s];
+    return total;
+}
+
+/* Weight of a symbol seen `seen` times of `total`: its share of 2^16 less what every symbol gets anyway, rounded to four
+ * significant bits; 0 only for a symbol that does not occur. */
+static uint32_t weight_of(uint32_t seen, uint64_t total) {
+    if (!seen) return 0;
+    uint64_t share = (uint64_t)seen * 65536 / total;
+    uint32_t weight = share > 17 ? (uint32_t)share - 16 : 1;
+    int drop = bit_length(weight) - 4;
+    if (drop > 0) weight = (weight + (1u << (drop - 1))) >> drop << drop;
+    return weight;
+}
+
+/* Frequencies that sum to 2^12 from weights: 1 for every symbol with `used`, the rest in proportion, by rounding the
+ * running sums down. Returns 0 if there is no symbol or no weight. */
+static int normalise(const uint64_t *weights, const uint8_t *used, int symbols, uint16_t *frequency,
+                     uint16_t *cumulative) {
+    uint64_t sum = 0, running = 0;
+    uint32_t count = 0, start = 0;
+    for (int s = 0; s < symbols; s++) {
+        sum += weights[s];
+        count += used[s];
+    }
+    if (!sum || !count) return 0;
+    uint64_t rest = PROBABILITY_SCALE - count;
+    for (int s = 0; s < symbols; s++) {
+        uint64_t before = running * rest / sum;
+        running += weights[s];
+        uint32_t f = used[s] ? (uint32_t)(running * rest / sum - before) + 1 : 0;
+        frequency[s] = (uint16_t)f;
+        cumulative[s] = (uint16_t)start;
+        start += f;
+    }
+    for (int s = symbols; s < ALPHABET; s++) frequency[s] = cumulative[s] = 0;
+    return start == PROBABILITY_SCALE;
+}
+
+static int gamma_bits(uint32_t v) { return 2 * bit_length(v) - 1; }
+
+/* Visits a table's description symbol by symbol: length of the weight as a signed difference from the length before it,
+ * zigzag, plus 1, in Elias gamma (zeros, then the number from its top bit down); then up to three bits below the
+ * weight's leading one. Returns the bits; writes them if `w` is given. */
+static int64_t describe_table(const uint32_t *histogram, int symbols, bit_writer *w) {
+    uint64_t total = histogram_total(histogram);
+    int64_t bits = 8;
+    int previous = 0;
+    if (w) put_bits(w, (uint32_t)(symbols - 1), 8);
+    for (int s = 0; s < symbols; s++) {
+        uint32_t weight = weight_of(histogram[s], total);
+        int length = bit_length(weight);
+        uint32_t code = zigzag((uint32_t)(length - previous)) + 1;
+        int tail = length - 1 < 3 ? (length - 1 > 0 ? length - 1 : 0) : 3;
+        bits += gamma_bits(code) + tail;
+        if (w) {
+            int size = bit_length(code);
+            put_bits(w, 0, size - 1);
+            for (int b = size - 1; b >= 0; b--) put_bits(w, code >> b & 1, 1);
+            if (tail) put_bits(w, weight >> (length - 1 - tail) & ((1u << tail) - 1), tail);
+        }
+        previous = length;
+    }
+    return bits;
+}
+
+/* Reads what describe_table wrote; returns the alphabet size or an error. */
+static int64_t parse_table(bit_reader *r, int alphabet, uint16_t *frequency, uint16_t *cumulative) {
+    uint64_t weights[ALPHABET];
+    uint8_t used[ALPHABET];
+    int symbols = (int)take_bits(r, 8) + 1, previous = 0;
+    if (symbols > alphabet) return FCL_ERROR_DAMAGED;
+    for (int s = 0; s < symbols; s++) {
+        uint64_t ahead = peek_bits(r);
+        int zeros = ahead ? __builtin_ctzll(ahead) : 64;
+        if (zeros > 5) return r->position + zeros > r->length * 8 ? FCL_ERROR_TRUNCATED : FCL_ERROR_DAMAGED;
+        uint32_t code = 0;
+        for (int b = 0; b <= zeros; b++) code = code << 1 | (uint32_t)(ahead >> (zeros + b) & 1);
+        r->position += 2 * zeros + 1;
+        int length = previous + (int)(int32_t)unzigzag(code - 1);
+        if (length < 0 || length > WEIGHT_BITS) return FCL_ERROR_DAMAGED;
+        int tail = length - 1 < 3 ? (length - 1 > 0 ? length - 1 : 0) : 3;
+        uint32_t top = tail ? take_bits(r, tail) : 0;
+        weights[s] = length ? ((UINT64_C(1) << tail) | top) << (length - 1 - tail) : 0;
+        used[s] = length > 0;
+        previous = length;
+    }
+    if (r->position > r->length * 8) return FCL_ERROR_TRUNCATED;
+    if (!normalise(weights, used, symbols, frequency, cumulative)) return FCL_ERROR_DAMAGED;
+    return symbols;
+}
+
+/* Table of the tokens of gaps between n marks that lie at random among a universe of d: a gap of g or more has
+ * probability ((d - n) / d)^g, in 32-bit fixed point, by squaring. Needs 0 < n <= d < 2^32. */
+static int geometric_table(int64_t n, int64_t d, int m, int symbols, uint16_t *frequency, uint16_t *cumulative) {
+    uint64_t weights[ALPHABET], survives = UINT64_C(1) << 32;
+    uint64_t ratio = ((uint64_t)(d - n) << 32) / (uint64_t)d;
+    uint8_t used[ALPHABET];
+    for (int s = 0; s < symbols; s++) {
+        uint64_t next = 0;
+        if (s + 1 < symbols) {
+            uint64_t power = ratio;
+            next = UINT64_C(1) << 32;
+            for (uint32_t g = token_base((uint32_t)s + 1, m); g; g >>= 1) {
+                if (g & 1) next = next * power >> 32;
+                power = power * power >> 32;
+            }
+        }
+        if (next > survives) next = survives;
+        weights[s] = survives - next;
+        used[s] = 1;
+        survives = next;
+    }
+    return normalise(weights, used, symbols, frequency, cumulative);
+}
+
+/* Bits, in units of 2^-FRACTION, that a histogram costs with given frequencies. */
+static uint64_t coded_size(const uint32_t *histogram, const uint16_t *frequency) {
+    uint64_t size = 0;
+    for (int s = 0; s < ALPHABET; s++)
+        if (histogram[s]) size += (uint64_t)histogram[s] * ((PROBABILITY_BITS << FRACTION) - log2_fixed(frequency[s]));
+    return size;
+}
+
+/* Frequencies of a histogram's own table; returns the size of table and symbols in units of 2^-FRACTION bit. */
+static uint64_t own_table(const uint32_t *histogram, int32_t *symbols, uint16_t *frequency, uint16_t *cumulative) {
+    uint64_t weights[ALPHABET], total = histogram_total(histogram);
+    uint8_t used[ALPHABET];
+    *symbols = highest_symbol(histogram) + 1;
+    if (!*symbols) return 0;
+    for (int s = 0; s < *symbols; s++) {
+        weights[s] = weight_of(histogram[s], total);
+        used[s] = histogram[s] > 0;
+    }
+    normalise(weights, used, *symbols, frequency, cumulative);
+    return ((uint64_t)describe_table(histogram, *symbols, NULL) << FRACTION) + coded_size(histogram, frequency);
+}
+
+static inline int adaptive_context(uint32_t mean) {
+    int length = bit_length(mean);
+    return length < CONTEXTS ? length : CONTEXTS - 1;
+}
+
+/* Size of a symbol as the running mean sees it; capped so that the mean cannot overflow. */
+static inline uint32_t adaptive_size(uint32_t symbol, int kind) {
+    uint32_t base = token_base(symbol, kind);
+    return base < 65536 ? base : 65536;
+}
+
+static inline uint32_t adaptive_update(uint32_t mean, const uint8_t *group, const uint32_t *sizes) {
+    return mean - (mean >> 2) + sizes[group[0]] + sizes[group[1]] + sizes[group[2]] + sizes[group[3]];
+}
+
+static void fill_adaptive_sizes(uint32_t *sizes, int kind) {
+    for (int s = 0; s < ALPHABET; s++) sizes[s] = s < token_count(kind) ? adaptive_size((uint32_t)s, kind) : 0;
+}
+
+/* Merges neighbouring tables, best gain first, until no merge makes the whole smaller. */
+static uint64_t merge_tables(symbol_plan *p) {
+    uint64_t size[CONTEXTS], merged_size[CONTEXTS], total = 0;
+    uint32_t merged[ALPHABET];
+    uint16_t frequency[ALPHABET], cumulative[ALPHABET];
+    int32_t symbols;
+    int first[CONTEXTS], tables = CONTEXTS; /* first context of each table */
+    for (int t = 0; t < tables; t++) {
+        first[t] = t;
+        size[t] = own_table(p->histogram[t], &symbols, frequency, cumulative);
+        merged_size[t] = UINT64_MAX; /* size of tables t and t + 1 together: not known yet */
+    }
+    for (;;) {
+        int best = -1;
+        uint64_t gain = 0;
+        for (int t = 0; t + 1 < tables; t++) {
+            if (merged_size[t] == UINT64_MAX) {
+                if (!size[t] || !size[t + 1]) {
+                    merged_size[t] = size[t] + size[t + 1];
+                } else {
+                    for (int s = 0; s < ALPHABET; s++) merged[s] = p->histogram[t][s] + p->histogram[t + 1][s];
+                    merged_size[t] = own_table(merged, &symbols, frequency, cumulative);
+                }
+            }
+            uint64_t apart = size[t] + size[t + 1];
+            int empty = !size[t] || !size[t + 1];
+            if (empty || (merged_size[t] <= apart && apart - merged_size[t] > gain)) {
+                best = t;
+                gain = apart - merged_size[t];
+                if (empty) break;
+            }
+        }
+        if (best < 0) break;
+        for (int s = 0; s < ALPHABET; s++) p->histogram[best][s] += p->histogram[best + 1][s];
+        size[best] = merged_size[best];
+        for (int t = best + 1; t + 1 < tables; t++) {
+            memcpy(p->histogram[t], p->histogram[t + 1], sizeof p->histogram[t]);
+            size[t] = size[t + 1];
+            merged_size[t] = merged_size[t + 1];
+            first[t] = first[t + 1];
+        }
+        tables--;
+        merged_size[best] = UINT64_MAX;
+        if (best > 0) merged_size[best - 1] = UINT64_MAX;
+    }
+    p->tables = tables;
+    p->starts = 0;
+    for (int t = 0; t < tables; t++) {
+        p->starts |= 1u << first[t];
+        for (int c = first[t]; c < (t + 1 < tables ? first[t + 1] : CONTEXTS); c++) p->table_of[c] = (uint8_t)t;
+        total += size[t];
+    }
+    return total;
+}
+
+/* Chooses contexts' tables for n >= 1 symbols. plan: fcl_plan_bytes(), 8-byte aligned. kind: mantissa bits 0 to 3 of
+ * tokens, or 4 for plain bytes (modes single and classes only). classes: uint8 [n], values below 16, for mode classes. groups: uint8 [ceil(n / 4)]
+ * workspace, for mode adaptive. universe: d if the symbols are tokens of the gaps of n marks among d, else 0.
+ * Returns the bytes that fcl_encode_symbols will write: at most that many, at least 8 fewer (with some 1e-5 of the
+ * symbols' size to spare on both sides). */
+FCL_API int64_t fcl_plan_symbols(void *plan, const uint8_t *symbols, int64_t n, int32_t kind, int32_t mode,
+                                 const uint8_t *classes, uint8_t *groups, int64_t universe) {
+    symbol_plan *p = plan;
+    if (n < 1 || n > (int64_t)UINT32_MAX || kind < 0 || kind > KIND_BYTES || mode < 0 || mode > MODE_CLASSES)
+        return FCL_ERROR_ARGUMENT;
+    if (mode == MODE_ADAPTIVE && kind == KIND_BYTES) return FCL_ERROR_ARGUMENT;
+    if (universe < 0 || universe > (int64_t)UINT32_MAX || (universe && n > universe)) return FCL_ERROR_ARGUMENT;
+    memset(p, 0, sizeof *p);
+    p->mode = mode;
+    p->kind = kind;
+    p->universe = universe;
+    if (mode == MODE_SINGLE) {
+        /* Four counts of each symbol, so that a run of one symbol does not wait for itself: contexts 0 to 3 are free. */
+        for (int64_t i = 0; i < n; i++) p->histogram[i & 3][symbols[i]]++;
+        for (int s = 0; s < ALPHABET; s++) {
+            p->histogram[0][s] += p->histogram[1][s] + p->histogram[2][s] + p->histogram[3][s];
+            p->histogram[1][s] = p->histogram[2][s] = p->histogram[3][s] = 0;
+        }
+    } else if (mode == MODE_CLASSES) {
+        for (int64_t i = 0; i < n; i++) {
+            if (classes[i] >= CONTEXTS) return FCL_ERROR_ARGUMENT;
+            p->histogram[classes[i]][symbols[i]]++;
+        }
+    } else {
+        uint32_t sizes[ALPHABET], mean = 0;
+        fill_adaptive_sizes(sizes, kind);
+        for (int64_t i = 0; i < n; i += 4) {
+            int context = adaptive_context(mean);
+            groups[i / 4] = (uint8_t)context;
+            for (int64_t j = i; j < i + 4 && j < n; j++) p->histogram[context][symbols[j]]++;
+            if (i + 4 <= n) mean = adaptive_update(mean, symbols + i, sizes);
+        }
+    }
+    uint64_t size;
+    if (mode == MODE_SINGLE) {
+        p->tables = 1;
+        p->starts = 1;
+        size = own_table(p->histogram[0], &p->symbols[0], p->frequency[0], p->cumulative[0]);
+        if (universe && kind != KIND_BYTES) {
+            uint16_t frequency[ALPHABET], cumulative[ALPHABET];
+            geometric_table(n, universe, kind, p->symbols[0], frequency, cumulative);
+            uint64_t parametric = (8 << FRACTION) + coded_size(p->histogram[0], frequency);
+            if (parametric <= size) {
+                memcpy(p->frequency[0], frequency, sizeof frequency);
+                memcpy(p->cumulative[0], cumulative, sizeof cumulative);
+                p->geometric = 1;
+                size = parametric;
+            }
+        }
+        size += 8 << FRACTION;
+    } else {
+        size = merge_tables(p) + (24 << FRACTION);
+        for (int t = 0; t < p->tables; t++)
+            own_table(p->histogram[t], &p->symbols[t], p->frequency[t], p->cumulative[t]);
+    }
+    /* Four lanes leave 16 to 32 bits each beyond the information in their states: count the most. */
+    return (int64_t)((size + (8 << FRACTION) - 1) >> (FRACTION + 3)) + 4 * LANES;
+}
+
+static inline uint32_t *lane_of(uint32_t *states, int64_t i) { return states + (i & (LANES - 1)); }
+
+/* Puts one symbol onto a state. The word is stored in any case, and kept if the state is too large for the frequency:
+ * no branch depends on the data. There is room below `word`: the capacity counts a word for every symbol and more. */
+static inline void encode_step(uint32_t *x, uint32_t step, uint8_t **word, uint32_t *missing) {
+    uint32_t f = step & 0xffff;
+    *missing |= f == 0;
+    f |= f == 0;
+    uint32_t spill = *x >= (uint64_t)f << 20;
+    store16(*word - 2, (uint16_t)*x);
+    *word -= 2 * spill;
+    uint32_t v = *x >> (16 * spill);
+    *x = (v / f << PROBABILITY_BITS) + v % f + (step >> 16);
+}
+
+/* Encodes n symbols with a plan made for exactly them; returns the bytes written. capacity >= fcl_symbols_bound(n) is
+ * always enough. */
+FCL_API int64_t fcl_encode_symbols(const void *plan, const uint8_t *symbols, int64_t n, const uint8_t *classes,
+                                   const uint8_t *groups, uint8_t *out, int64_t capacity) {
+    const symbol_plan *p = plan;
+    if (n < 1) return FCL_ERROR_ARGUMENT;
+    if (capacity < fcl_symbols_bound(n)) return FCL_ERROR_CAPACITY;
+    uint8_t *at = out;
+    *at++ = (uint8_t)(p->mode | p->geometric << 2 | p->kind << 3);
+    if (p->mode != MODE_SINGLE) {
+        store16(at, (uint16_t)p->starts);
+        at += 2;
+    }
+    if (p->geometric) {
+        *at++ = (uint8_t)(p->symbols[0] - 1);
+    } else {
+        bit_writer w = {at, 0, 0};
+        for (int t = 0; t < p->tables; t++) describe_table(p->histogram[t], p->symbols[t], &w);
+        at = finish_bits(&w);
+    }
+    uint32_t steps[CONTEXTS][ALPHABET]; /* frequency | start << 16, by table */
+    for (int t = 0; t < p->tables; t++)
+        for (int symbol = 0; symbol < ALPHABET; symbol++)
+            steps[t][symbol] = p->frequency[t][symbol] | (uint32_t)p->cumulative[t][symbol] << 16;
+    const uint32_t *step_of[CONTEXTS];
+    for (int c = 0; c < CONTEXTS; c++) step_of[c] = steps[p->mode == MODE_SINGLE ? 0 : p->table_of[c]];
+    uint32_t states[LANES] = {STATE_LOW, STATE_LOW, STATE_LOW, STATE_LOW};
+    uint8_t *end = out + capacity, *word = end;
+    int64_t i = n;
+    uint32_t missing = 0;
+    for (; i & (LANES - 1); i--) {
+        int context = p->mode == MODE_SINGLE ? 0 : p->mode == MODE_CLASSES ? classes[i - 1] : groups[i >> 2];
+        encode_step(states + ((i - 1) & (LANES - 1)), step_of[context][symbols[i - 1]], &word, &missing);
+    }
+    uint32_t x0 = states[0], x1 = states[1], x2 = states[2], x3 = states[3];
+    for (; i > 0; i -= LANES) {
+        const uint8_t *s = symbols + i - LANES;
+        const uint32_t *t[LANES];
+        for (int lane = 0; lane < LANES; lane++)
+            t[lane] = step_of[p->mode == MODE_SINGLE ? 0 : p->mode == MODE_CLASSES ? classes[i - LANES + lane] : groups[i / LANES - 1]];
+        encode_step(&x3, t[3][s[3]], &word, &missing);
+        encode_step(&x2, t[2][s[2]], &word, &missing);
+        encode_step(&x1, t[1][s[1]], &word, &missing);
+        encode_step(&x0, t[0][s[0]], &word, &missing);
+    }
+    if (missing) return FCL_ERROR_ARGUMENT;
+    states[0] = x0, states[1] = x1, states[2] = x2, states[3] = x3;
+    for (int lane = 0; lane < LANES; lane++, at += 4) store32(at, states[lane]);
+    memmove(at, word, (size_t)(end - word));
+    return at + (end - word) - out;
+}
+
+/* Decode table entry: symbol, frequency - 1, slot - start. */
+static void fill_slots(uint32_t *slots, const uint16_t *frequency, int symbols) {
+    uint32_t slot = 0;
+    for (int s = 0; s < symbols; s++)
+        for (uint32_t j = 0; j < frequency[s]; j++) slots[slot++] = (uint32_t)s | (uint32_t)(frequency[s] - 1) << 8 | j << 20;
+}
+
+static inline uint8_t decode_step(uint32_t *x, const uint32_t *slots, const uint8_t **word) {
+    uint32_t e = slots[*x & (PROBABILITY_SCALE - 1)];
+    uint32_t next = ((e >> 8 & (PROBABILITY_SCALE - 1)) + 1) * (*x >> PROBABILITY_BITS) + (e >> 20);
+    uint32_t refill = next << 16 | load16(*word);
+    int small = next < STATE_LOW;
+    *x = small ? refill : next;
+    *word += 2 * small;
+    return (uint8_t)e;
+}
+
+/* Decodes n symbols. `kind` and `universe` as when planning; classes as when planning (NULL: mode classes is refused).
+ * work: fcl_decode_words() words. Returns the bytes read. */
+FCL_API int64_t fcl_decode_symbols(const uint8_t *in, int64_t length, int64_t n, int32_t kind, const uint8_t *classes,
+                                   int64_t universe, uint8_t *symbols, uint32_t *work) {
+    if (n < 1 || kind < 0 || kind > KIND_BYTES || universe < 0 || universe > (int64_t)UINT32_MAX)
+        return FCL_ERROR_ARGUMENT;
+    if (length < 1) return FCL_ERROR_TRUNCATED;
+    int mode = in[0] & 3, geometric = in[0] >> 2 & 1, alphabet = kind == KIND_BYTES ? ALPHABET : token_count(kind);
+    if (in[0] >> 3 != kind || mode > MODE_CLASSES) return FCL_ERROR_DAMAGED;
+    if (mode == MODE_ADAPTIVE && kind == KIND_BYTES) return FCL_ERROR_DAMAGED;
+    if (mode == MODE_CLASSES && !classes) return FCL_ERROR_DAMAGED;
+    if (geometric && (mode != MODE_SINGLE || kind == KIND_BYTES || n > universe)) return FCL_ERROR_DAMAGED;
+    const uint32_t *slots[CONTEXTS];
+    uint16_t frequency[ALPHABET], cumulative[ALPHABET];
+    int64_t at = 1;
+    uint32_t starts = 1;
+    if (mode != MODE_SINGLE) {
+        if (length < 3) return FCL_ERROR_TRUNCATED;
+        starts = load16(in + 1);
+        at = 3;
+        if (!(starts & 1)) return FCL_ERROR_DAMAGED;
+    }
+    if (geometric) {
+        if (length < 2) return FCL_ERROR_TRUNCATED;
+        int count = in[1] + 1;
+        if (count > alphabet || !geometric_table(n, universe, kind, count, frequency, cumulative))
+            return FCL_ERROR_DAMAGED;
+        fill_slots(work, frequency, count);
+        for (int c = 0; c < CONTEXTS; c++) slots[c] = work;
+        at = 2;
+    } else {
+        bit_reader r = {in + at, length - at, 0};
+        uint32_t *table = work;
+        for (int c = 0; c < CONTEXTS; c++) {
+            if (starts >> c & 1) {
+                int64_t count = parse_table(&r, alphabet, frequency, cumulative);
+                if (count < 0) return count;
+                table = work + (int64_t)c * PROBABILITY_SCALE;
+                fill_slots(table, frequency, (int)count);
+            }
+            slots[c] = table;
+        }
+        at += (r.position + 7) / 8;
+    }
+    if (length - at < 4 * LANES) return FCL_ERROR_TRUNCATED;
+    uint32_t x[LANES], sizes[ALPHABET], mean = 0;
+    for (int lane = 0; lane < LANES; lane++, at += 4) {
+        x[lane] = load32(in + at);
+        if (x[lane] < STATE_LOW) return FCL_ERROR_DAMAGED;
+    }
+    if (mode == MODE_ADAPTIVE) fill_adaptive_sizes(sizes, kind);
+    const uint8_t *word = in + at, *end = in + length;
+    int64_t i = 0;
+    /* Four symbols read at most four words: while that many are left, no check is needed inside the group. */
+    while (n - i >= LANES && end - word >= 2 * LANES) {
+        if (mode == MODE_CLASSES) {
+            for (int lane = 0; lane < LANES; lane++)
+                symbols[i + lane] = decode_step(x + lane, slots[classes[i + lane] & (CONTEXTS - 1)], &word);
+        } else {
+            const uint32_t *table = slots[mode == MODE_SINGLE ? 0 : adaptive_context(mean)];
+            for (int lane = 0; lane < LANES; lane++) symbols[i + lane] = decode_step(x + lane, table, &word);
+            if (mode == MODE_ADAPTIVE) mean = adaptive_update(mean, symbols + i, sizes);
+        }
+        i += LANES;
+    }
+    uint8_t padded[2] = {0, 0};
+    for (; i < n; i++) {
+        int context = mode == MODE_SINGLE ? 0 : mode == MODE_CLASSES ? classes[i] & (CONTEXTS - 1) : adaptive_context(mean);
+        const uint8_t *before = end - word >= 2 ? word : padded, *after = before;
+        symbols[i] = decode_step(lane_of(x, i), slots[context], &after);
+        if (after != before) {
+            if (before == padded) return FCL_ERROR_TRUNCATED;
+            word += 2;
+        }
+        if (mode == MODE_ADAPTIVE && (i & 3) == 3) mean = adaptive_update(mean, symbols + i - 3, sizes);
+    }
+    for (int lane = 0; lane < LANES; lane++)
+        if (x[lane] != STATE_LOW) return FCL_ERROR_DAMAGED;
+    return word - in;
+}

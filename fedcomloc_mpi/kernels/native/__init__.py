@@ -1,0 +1,73 @@
+"""The kernels of codec.c through ctypes, with numpy arrays in and out; `twins` holds the same functions in numpy.
+
+All bitmaps are uint8 [ceil(d / 8)], least significant bit first. Functions that read untrusted bytes raise
+MessageError; arguments that break a function's contract raise ValueError.
+"""
+
+from fedcomloc_mpi.kernels.native.bitmaps import (
+    accumulate,
+    flip,
+    gaps,
+    gaps_of_positions,
+    gather,
+    popcount,
+    positions,
+    select,
+    support,
+)
+from fedcomloc_mpi.kernels.native.differences import (
+    apply_float_differences,
+    apply_level_differences,
+    float_differences,
+    level_differences,
+    reference_classes,
+)
+from fedcomloc_mpi.kernels.native.fingerprints import fingerprint
+from fedcomloc_mpi.kernels.native.library import library
+from fedcomloc_mpi.kernels.native.packing import (
+    join_floats,
+    pack,
+    rice_decode,
+    rice_encode,
+    rice_size,
+    split_floats,
+    unpack,
+)
+from fedcomloc_mpi.kernels.native.quantization import dequantize, layer_maxima, quantize
+from fedcomloc_mpi.kernels.native.symbols import SymbolPlan, decode_symbols, plan_symbols
+from fedcomloc_mpi.kernels.native.tokens import pack_low, tokenise, unpack_low
+
+__all__ = [
+    "SymbolPlan",
+    "accumulate",
+    "apply_float_differences",
+    "apply_level_differences",
+    "decode_symbols",
+    "dequantize",
+    "fingerprint",
+    "flip",
+    "float_differences",
+    "gaps",
+    "gaps_of_positions",
+    "gather",
+    "join_floats",
+    "layer_maxima",
+    "level_differences",
+    "library",
+    "pack",
+    "pack_low",
+    "plan_symbols",
+    "popcount",
+    "positions",
+    "quantize",
+    "reference_classes",
+    "rice_decode",
+    "rice_encode",
+    "rice_size",
+    "select",
+    "split_floats",
+    "support",
+    "tokenise",
+    "unpack",
+    "unpack_low",
+]

@@ -1,0 +1,81 @@
+"""Bitmaps and gaps in C; `twins.bitmaps` holds the same in numpy."""
+
+import numpy as np
+
+from fedcomloc_mpi.kernels.native.library import call, checked_bitmap, typed
+
+
+def popcount(mask: np.ndarray) -> int:
+    """Return the number of set bits."""
+    return call("popcount", typed(mask, np.uint8), mask.size)
+
+
+def select(vector: np.ndarray, k: int) -> np.ndarray:
+    """Return the bitmap of the `k` entries of largest magnitude of float32 [d]; of equal ones the lowest index wins.
+
+    Raises NonFiniteError on NaN or an infinity anywhere.
+    """
+    size = typed(vector, np.float32).size
+    words = call("select_words", size)
+    mask = np.empty((size + 7) // 8, dtype=np.uint8)
+    call("select", vector, size, k, mask, np.empty(words, dtype=np.uint32), words)
+    return mask
+
+
+def support(vector: np.ndarray) -> np.ndarray:
+    """Return the bitmap of the entries of float32 [d] whose bits are not all 0."""
+    mask = np.empty((typed(vector, np.float32).size + 7) // 8, dtype=np.uint8)
+    call("support", vector, vector.size, mask)
+    return mask
+
+
+def gather(vector: np.ndarray, mask: np.ndarray, count: int) -> np.ndarray:
+    """Return float32 [count]: the entries of float32 [d] whose bits are set, `count` of them."""
+    checked_bitmap(mask, typed(vector, np.float32).size)
+    values = np.empty(count, dtype=np.float32)
+    if call("gather", vector, vector.size, mask, values, count) != count:
+        raise ValueError(f"the bitmap does not hold {count} entries")
+    return values
+
+
+def accumulate(values: np.ndarray, mask: np.ndarray | None, weight: float, accumulator: np.ndarray) -> None:
+    """Add weight * value, in float64, to the entries of float64 [d] whose bits are set (None: to all)."""
+    size = typed(accumulator, np.float64).size
+    call(
+        "accumulate",
+        typed(values, np.float32),
+        values.size,
+        checked_bitmap(mask, size),
+        size,
+        weight,
+        accumulator,
+    )
+
+
+def gaps(mask: np.ndarray, size: int, count: int) -> np.ndarray:
+    """Return uint32 [count]: the clear bits before each of the `count` set bits, since the one before it."""
+    checked_bitmap(mask, size)
+    found = np.empty(count, dtype=np.uint32)
+    if call("gaps", mask, size, found, count) != count:
+        raise ValueError(f"the bitmap does not hold {count} entries")
+    return found
+
+
+def flip(found: np.ndarray, mask: np.ndarray, size: int) -> None:
+    """Flip, in place, the bits that gaps, untrusted uint32 [n], name. Raises MessageError beyond the end."""
+    checked_bitmap(mask, size)
+    call("flip", typed(found, np.uint32), found.size, mask, size)
+
+
+def positions(found: np.ndarray) -> np.ndarray:
+    """Return uint32 [n]: the indices that gaps name."""
+    out = np.empty(typed(found, np.uint32).size, dtype=np.uint32)
+    call("positions", found, found.size, out)
+    return out
+
+
+def gaps_of_positions(indices: np.ndarray, size: int) -> np.ndarray:
+    """Return the gaps of untrusted uint32 [n]. Raises MessageError unless they ascend strictly below `size`."""
+    out = np.empty(typed(indices, np.uint32).size, dtype=np.uint32)
+    call("gaps_of_positions", indices, indices.size, size, out)
+    return out

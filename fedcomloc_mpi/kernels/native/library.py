@@ -1,0 +1,123 @@
+"""The compiled codec.c: found, loaded and called through ctypes."""
+
+import ctypes
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from fedcomloc_mpi.errors import MessageError, NonFiniteError
+from fedcomloc_mpi.layout import Layout
+
+_VERSION = 1
+_ERRORS: dict[int, Callable[[], Exception]] = {
+    -1: lambda: ValueError("an argument of a codec kernel is out of range"),
+    -2: lambda: ValueError("a buffer of a codec kernel is too small"),
+    -3: lambda: MessageError("the message is cut short inside a section"),
+    -4: lambda: MessageError("the message is damaged: a section cannot be decoded"),
+    -5: lambda: NonFiniteError("NaN or an infinity among the values"),
+}
+
+_I64, _I32, _U64, _F64, _P = ctypes.c_int64, ctypes.c_int32, ctypes.c_uint64, ctypes.c_double, ctypes.c_void_p
+_PROTOTYPES: dict[str, tuple[type, ...]] = {
+    "version": (),
+    "popcount": (_P, _I64),
+    "gather": (_P, _I64, _P, _P, _I64),
+    "accumulate": (_P, _I64, _P, _I64, _F64, _P),
+    "select_words": (_I64,),
+    "select": (_P, _I64, _I64, _P, _P, _I64),
+    "support": (_P, _I64, _P),
+    "fingerprint": (_P, _I64, _P),
+    "quantize": (_P, _I64, _P, _I64, _P, _P, _I64, _I64, _I64, _U64, _I32, _P),
+    "dequantize": (_P, _I64, _P, _I64, _P, _P, _I64, _I64, _P),
+    "layer_maxima": (_P, _I64, _P, _I64, _P, _I64, _P),
+    "float_differences": (_P, _P, _I64, _P),
+    "apply_float_differences": (_P, _P, _I64, _P),
+    "reference_classes": (_P, _I64, _I32, _P),
+    "level_differences": (_P, _P, _I64, _P),
+    "apply_level_differences": (_P, _P, _I64, _I64, _P),
+    "pack": (_P, _I64, _I32, _P, _I64),
+    "unpack": (_P, _I64, _I64, _I32, _P),
+    "split_floats": (_P, _I64, _P, _P),
+    "join_floats": (_P, _P, _I64, _P),
+    "gaps": (_P, _I64, _P, _I64),
+    "flip": (_P, _I64, _P, _I64),
+    "positions": (_P, _I64, _P),
+    "gaps_of_positions": (_P, _I64, _I64, _P),
+    "quotient_sum": (_P, _I64, _I32),
+    "rice_encode": (_P, _I64, _I32, _P, _I64),
+    "rice_decode": (_P, _I64, _I64, _I32, _P),
+    "tokenise": (_P, _I64, _I32, _P),
+    "pack_low": (_P, _I64, _I32, _I64, _P, _I64),
+    "unpack_low": (_P, _I64, _P, _I64, _I32, _P),
+    "plan_bytes": (),
+    "decode_words": (),
+    "symbols_bound": (_I64,),
+    "plan_symbols": (_P, _P, _I64, _I32, _I32, _P, _P, _I64),
+    "encode_symbols": (_P, _P, _I64, _P, _P, _P, _I64),
+    "decode_symbols": (_P, _I64, _I64, _I32, _P, _I64, _P, _P),
+}
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """Return the compiled kernels, or None where the package was installed without a compiler."""
+    for path in sorted(Path(__file__).parents[1].glob("_codec*.so")):
+        try:
+            found = ctypes.CDLL(str(path))
+            found.fcl_version.restype = _I64
+        except (OSError, AttributeError):
+            continue
+        if found.fcl_version() != _VERSION:
+            continue
+        for name, arguments in _PROTOTYPES.items():
+            function = getattr(found, f"fcl_{name}")
+            function.argtypes, function.restype = arguments, _I64
+        return found
+    return None
+
+
+def _fail(code: int) -> NoReturn:
+    raise _ERRORS[code]()
+
+
+def call(name: str, *arguments: object) -> int:
+    """Call a kernel: arrays become their addresses, None a null pointer; raise what its error code means."""
+    loaded = library()
+    if loaded is None:
+        raise RuntimeError("the compiled kernels are not installed")
+    # Several times faster than `ctypes.data`, and a message takes dozens of calls.
+    passed = [a.__array_interface__["data"][0] if isinstance(a, np.ndarray) else a for a in arguments]
+    result = int(getattr(loaded, f"fcl_{name}")(*passed))
+    if result < 0:
+        _fail(result)
+    return result
+
+
+def typed(array: np.ndarray, dtype: type) -> np.ndarray:
+    """Return `array`, checked: kernels read memory as exactly this type, without gaps."""
+    if array.dtype != dtype or array.ndim != 1 or not array.flags.c_contiguous:
+        raise ValueError(
+            f"a contiguous 1-D {np.dtype(dtype)} array is needed, not {array.dtype} {array.shape}"
+        )
+    return array
+
+
+def checked_bitmap(mask: np.ndarray | None, size: int) -> np.ndarray | None:
+    """Return `mask`, checked to be a bitmap of `size` entries, or None."""
+    if mask is not None and typed(mask, np.uint8).size != (size + 7) // 8:
+        raise ValueError(f"a bitmap of {size} entries is needed, not {mask.size} bytes")
+    return mask
+
+
+def offsets_of(layout: Layout) -> np.ndarray:
+    """Return the layout's offsets, int64 [layers + 1]."""
+    return np.array(layout.offsets, dtype=np.int64)
+
+
+def same_size(one: np.ndarray, other: np.ndarray) -> None:
+    """Raise ValueError unless two arrays have the same number of entries."""
+    if one.size != other.size:
+        raise ValueError(f"arrays of one size are needed, not {one.size} and {other.size}")

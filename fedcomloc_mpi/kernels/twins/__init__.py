@@ -1,0 +1,65 @@
+"""The kernels of codec.c in numpy: the same functions as `native`, the same results, byte for byte.
+
+They are what a machine without a compiler codes with (except the entropy coder, which is only a reference here: a step
+of Python for every symbol), and what the tests hold the C code against.
+"""
+
+from fedcomloc_mpi.kernels.twins.bitmaps import (
+    accumulate,
+    flip,
+    gaps,
+    gaps_of_positions,
+    gather,
+    popcount,
+    positions,
+    select,
+    support,
+)
+from fedcomloc_mpi.kernels.twins.differences import (
+    apply_float_differences,
+    apply_level_differences,
+    float_differences,
+    join_floats,
+    level_differences,
+    reference_classes,
+    split_floats,
+)
+from fedcomloc_mpi.kernels.twins.fingerprints import fingerprint
+from fedcomloc_mpi.kernels.twins.packing import pack, rice_decode, rice_encode, rice_size, unpack
+from fedcomloc_mpi.kernels.twins.quantization import dequantize, layer_maxima, quantize
+from fedcomloc_mpi.kernels.twins.symbols import SymbolPlan, decode_symbols, plan_symbols
+from fedcomloc_mpi.kernels.twins.tokens import pack_low, tokenise, unpack_low
+
+__all__ = [
+    "SymbolPlan",
+    "accumulate",
+    "apply_float_differences",
+    "apply_level_differences",
+    "decode_symbols",
+    "dequantize",
+    "fingerprint",
+    "flip",
+    "float_differences",
+    "gaps",
+    "gaps_of_positions",
+    "gather",
+    "join_floats",
+    "layer_maxima",
+    "level_differences",
+    "pack",
+    "pack_low",
+    "plan_symbols",
+    "popcount",
+    "positions",
+    "quantize",
+    "reference_classes",
+    "rice_decode",
+    "rice_encode",
+    "rice_size",
+    "select",
+    "split_floats",
+    "support",
+    "tokenise",
+    "unpack",
+    "unpack_low",
+]

@@ -1,0 +1,110 @@
+"""Value coders of float32 values."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from fedcomloc_mpi import kernels
+from fedcomloc_mpi.compressors.compressor import all_finite
+from fedcomloc_mpi.errors import MessageError, NonFiniteError
+from fedcomloc_mpi.kernels import BYTES, Mode
+from fedcomloc_mpi.wire import integers
+from fedcomloc_mpi.wire.index_coders import check_length
+from fedcomloc_mpi.wire.proposal import Proposal
+from fedcomloc_mpi.wire.value_coder import FLOAT_BITS, EntryValues, Place
+
+
+class Float32:
+    """float32 as they are."""
+
+    number = 0
+    name = "float32"
+    uses_reference = False
+    compiled_only = False
+
+    def propose(self, values: EntryValues, place: Place) -> Proposal | None:
+        if values.levels is not None:
+            return None
+        return Proposal(
+            4 * values.values.size, lambda: values.values.astype("<f4", copy=False).view(np.uint8)
+        )
+
+    def decode(self, section: np.ndarray, place: Place, bits: int) -> EntryValues:
+        _check_float_bits(bits)
+        check_length(section, 4 * place.support.count, f"{place.support.count} float32 values")
+        values = section.view("<f4").astype(np.float32, copy=False)
+        if not all_finite(values):
+            raise MessageError("the message holds a value that is NaN or infinite")
+        return EntryValues(values, None)
+
+
+class SplitFloats:
+    """The floats' exponent fields in the entropy coder, then signs and mantissas, 24 bits each."""
+
+    number = 2
+    name = "split-float32"
+    uses_reference = False
+    compiled_only = True
+
+    def propose(self, values: EntryValues, place: Place) -> Proposal | None:
+        if values.levels is not None or not values.values.size:
+            return None
+        exponents, rest = kernels.split_floats(values.values)
+        plan = kernels.plan_symbols(exponents, BYTES, Mode.SINGLE)
+        return Proposal(
+            plan.size + 3 * rest.size, lambda: np.concatenate((plan.encode(), kernels.pack(rest, 24)))
+        )
+
+    def decode(self, section: np.ndarray, place: Place, bits: int) -> EntryValues:
+        _check_float_bits(bits)
+        count = place.support.count
+        if not count:
+            raise MessageError("the message is damaged: its values are coded, and there are none")
+        exponents, read = kernels.decode_symbols(section, count, BYTES)
+        check_length(section, read + 3 * count, f"{count} split float32 values")
+        return EntryValues(
+            _finite(kernels.join_floats, exponents, kernels.unpack(section[read:], count, 24)), None
+        )
+
+
+class FloatDifferences:
+    """Differences from the reference: of the bit patterns as ordered integers, zigzag-coded, in the entropy coder.
+
+    The section: u8, the exponent field that classes are counted down from; then the integers.
+    """
+
+    number = 3
+    name = "float32-differences"
+    uses_reference = True
+    compiled_only = True
+    _mantissa = 1
+
+    def propose(self, values: EntryValues, place: Place) -> Proposal | None:
+        if values.levels is not None:
+            return None
+        top, classes = kernels.reference_classes(place.known)
+        differences = kernels.float_differences(values.values, place.known)
+        plan = integers.plan(differences, self._mantissa, (Mode.CLASSES,), classes)
+        return Proposal(
+            1 + plan.size, lambda: np.concatenate((np.array([top], dtype=np.uint8), plan.encode())), True
+        )
+
+    def decode(self, section: np.ndarray, place: Place, bits: int) -> EntryValues:
+        _check_float_bits(bits)
+        if not section.size:
+            raise MessageError("the message is cut short inside its values")
+        _, classes = kernels.reference_classes(place.known, int(section[0]))
+        differences = integers.decode(section[1:], place.support.count, classes)
+        return EntryValues(_finite(kernels.apply_float_differences, differences, place.known), None)
+
+
+def _finite(decode: Callable[..., np.ndarray], *arguments: np.ndarray) -> np.ndarray:
+    try:
+        return decode(*arguments)
+    except NonFiniteError:
+        raise MessageError("the message holds a value that is NaN or infinite") from None
+
+
+def _check_float_bits(bits: int) -> None:
+    if bits != FLOAT_BITS:
+        raise MessageError(f"the message is damaged: float32 values, but {bits} bits")

@@ -1,0 +1,44 @@
+"""Write sections that the encoders make as a first corpus: python fuzz/seeds.py FOLDER."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from fedcomloc_mpi.kernels import BYTES, Mode, native
+
+
+def main(folder: Path) -> None:
+    """Write one file for each decoder and kind of symbols, with the bytes that fuzz_codec.c expects in front."""
+    random = np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    for count in (1, 3, 4, 60, 500):
+        universe = count + 100 * (1 + 5)
+        head = [count & 255, count >> 8, 100, 5]
+        classes = ((np.arange(count) * 5 >> 3) & 15).astype(np.uint8)
+        marks = np.sort(random.choice(universe, count, replace=False))
+        gaps = (np.diff(marks, prepend=-1) - 1).astype(np.uint32)
+        wide = np.exp(random.uniform(0, 22, count)).astype(np.uint32)
+        for mantissa in range(4):
+            for what, values, mode, each, among in (
+                (0, wide, Mode.SINGLE, None, 0),
+                (0, wide, Mode.ADAPTIVE, None, 0),
+                (1, wide, Mode.CLASSES, classes, 0),
+                (2, gaps, Mode.SINGLE, None, universe),
+                (2, gaps, Mode.ADAPTIVE, None, universe),
+            ):
+                tokens, low_bits = native.tokenise(values, mantissa)
+                section = native.plan_symbols(tokens, mantissa, mode, each, among).encode().tobytes()
+                low = native.pack_low(values, mantissa, low_bits).tobytes()
+                name = f"integers-{count}-{mantissa}-{what}-{mode.name.lower()}"
+                (folder / name).write_bytes(bytes([what, mantissa, *head]) + section + low)
+        symbols = random.integers(0, 256, count).astype(np.uint8)
+        section = native.plan_symbols(symbols, BYTES, Mode.SINGLE).encode().tobytes()
+        (folder / f"bytes-{count}").write_bytes(bytes([0, BYTES, *head]) + section)
+        (folder / f"rice-{count}").write_bytes(bytes([3, 4, *head]) + native.rice_encode(gaps, 4).tobytes())
+        packed = native.pack(native.positions(gaps), 10).tobytes()
+        (folder / f"fixed-{count}").write_bytes(bytes([4, 10, *head]) + packed)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

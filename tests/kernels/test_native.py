@@ -1,0 +1,173 @@
+"""The C kernels against their numpy twins, and against references written for the tests."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedcomloc_mpi.errors import MessageError, NonFiniteError
+from fedcomloc_mpi.kernels import native, twins
+from fedcomloc_mpi.layout import Layout
+from tests.kernels.strategies import integers, vectors
+
+pytestmark = pytest.mark.skipif(
+    native.library() is None, reason="the package was installed without a compiler"
+)
+BOTH = pytest.mark.parametrize("kernels", [native, twins], ids=["native", "twins"])
+
+
+def by_sorting(vector, k):
+    """The bitmap of the first k entries of a stable sort by magnitude."""
+    flags = np.zeros(vector.size, dtype=bool)
+    flags[np.argsort(-np.abs(vector.astype(np.float64)), kind="stable")[:k]] = True
+    return np.packbits(flags, bitorder="little")
+
+
+@BOTH
+@given(vector=vectors(), part=st.floats(0, 1))
+def test_select_keeps_the_largest_and_of_ties_the_first(kernels, vector, part):
+    k = round(part * vector.size)
+    assert kernels.select(vector, k).tobytes() == by_sorting(vector, k).tobytes()
+
+
+@pytest.mark.parametrize("size", [16384, 16391, 100_003, 1_000_003])
+@pytest.mark.parametrize("law", ["normal", "ties", "zeros", "one value", "blocks", "ascending"])
+def test_select_by_sample(size, law):
+    random = np.random.default_rng(size)
+    vector = random.standard_normal(size).astype(np.float32)
+    if law == "ties":
+        vector = np.round(vector * 4) / 4
+    elif law == "zeros":
+        vector[random.random(size) < 0.9] = -0.0
+    elif law == "one value":
+        vector[:] = 3
+    elif law == "blocks":
+        vector = np.repeat(vector[: size // 64 + 1], 64)[:size].copy()
+    elif law == "ascending":
+        vector = np.sort(np.abs(vector))
+    for k in (1, 7, size // 1000, size // 10, size // 3, size // 2, size - size // 10, size - 1):
+        assert native.select(vector, k).tobytes() == by_sorting(vector, k).tobytes(), k
+
+
+@BOTH
+@pytest.mark.parametrize("bad", [np.nan, -np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("size", [5, 20_000])
+def test_select_refuses_what_is_not_finite(kernels, bad, size):
+    for place in (0, size // 2, size - 1):
+        vector = np.ones(size, dtype=np.float32)
+        vector[place] = bad
+        for k in (0, 1, size // 2, size):
+            with pytest.raises(NonFiniteError):
+                kernels.select(vector, k)
+
+
+@given(vector=vectors(), part=st.floats(0, 1), weight=st.floats(-2, 2))
+def test_bitmaps_and_gaps(vector, part, weight):
+    size, k = vector.size, round(part * vector.size)
+    mask = native.select(vector, k)
+    assert native.popcount(mask) == twins.popcount(mask) == k
+    assert native.support(vector).tobytes() == twins.support(vector).tobytes()
+    assert native.fingerprint(vector) == twins.fingerprint(vector)
+    values, gaps = native.gather(vector, mask, k), native.gaps(mask, size, k)
+    assert values.tobytes() == twins.gather(vector, mask, k).tobytes()
+    assert gaps.tobytes() == twins.gaps(mask, size, k).tobytes()
+    positions = native.positions(gaps)
+    assert positions.tobytes() == twins.positions(gaps).tobytes()
+    for kernels in (native, twins):
+        assert kernels.gaps_of_positions(positions, size).tobytes() == gaps.tobytes()
+        flipped = np.zeros_like(mask)
+        kernels.flip(gaps, flipped, size)
+        assert flipped.tobytes() == mask.tobytes()
+    sums = np.ones(size), np.ones(size)
+    native.accumulate(values, mask, weight, sums[0])
+    twins.accumulate(values, mask, weight, sums[1])
+    assert sums[0].tobytes() == sums[1].tobytes()
+
+
+@given(
+    vector=vectors(),
+    part=st.floats(0, 1),
+    cuts=st.lists(st.floats(0, 1), max_size=4),
+    bits=st.integers(1, 16),
+    key=st.one_of(st.none(), st.integers(0, 2**64 - 1)),
+    grow=st.sampled_from([1.0, 0.001, 0.0]),
+)
+def test_quantization(vector, part, cuts, bits, key, grow):
+    size, k = vector.size, round(part * vector.size)
+    places = sorted(round(cut * size) for cut in cuts)
+    layout = Layout(np.diff([0, *places, size]).tolist())
+    mask = None if k == size else native.select(vector, k)
+    values = vector if mask is None else native.gather(vector, mask, k)
+    scales = native.layer_maxima(values, mask, layout)
+    assert scales.tobytes() == twins.layer_maxima(values, mask, layout).tobytes()
+    scales *= np.float32(grow)
+    steps = 2**bits - 1
+    for limit in (steps, 2**30, 2**31 - 1):
+        levels = native.quantize(values, mask, layout, scales, steps, limit, key)
+        assert levels.tobytes() == twins.quantize(values, mask, layout, scales, steps, limit, key).tobytes()
+        back = native.dequantize(levels, mask, layout, scales, steps)
+        assert back.tobytes() == twins.dequantize(levels, mask, layout, scales, steps).tobytes()
+
+
+@given(vector=vectors(), other=vectors(), top=st.one_of(st.none(), st.integers(0, 255)))
+def test_differences(vector, other, top):
+    size = min(vector.size, other.size)
+    values, references = vector[:size].copy(), other[:size].copy()
+    differences = native.float_differences(values, references)
+    assert differences.tobytes() == twins.float_differences(values, references).tobytes()
+    exponents, rest = native.split_floats(values)
+    for one, two in zip((exponents, rest), twins.split_floats(values), strict=True):
+        assert one.tobytes() == two.tobytes()
+    found, classes = native.reference_classes(references, top)
+    assert (found, classes.tolist()) == (lambda pair: (pair[0], pair[1].tolist()))(
+        twins.reference_classes(references, top)
+    )
+    levels, predicted = values.view(np.int32), references.view(np.int32)
+    for known in (predicted, None):
+        words = native.level_differences(levels, known)
+        assert words.tobytes() == twins.level_differences(levels, known).tobytes()
+        if levels.size and levels.min() == -(2**31):
+            continue
+        for kernels in (native, twins):
+            assert kernels.apply_level_differences(words, known, 2**31 - 1).tobytes() == levels.tobytes()
+    for kernels in (native, twins):
+        assert kernels.apply_float_differences(differences, references).tobytes() == values.tobytes()
+        assert kernels.join_floats(exponents, rest).tobytes() == values.tobytes()
+
+
+@BOTH
+def test_decoded_values_are_checked(kernels):
+    with pytest.raises(NonFiniteError):
+        kernels.apply_float_differences(
+            np.array([2], dtype=np.uint32), np.array([3.4028234663852886e38], np.float32)
+        )
+    with pytest.raises(NonFiniteError):
+        kernels.join_floats(np.array([255], dtype=np.uint8), np.array([0], dtype=np.uint32))
+    for words in ([512], [511 + 2], [2**32 - 1]):
+        with pytest.raises(MessageError):
+            kernels.apply_level_differences(np.array(words, dtype=np.uint32), None, 255)
+    with pytest.raises(MessageError):
+        kernels.flip(np.array([3, 2**32 - 1, 2**32 - 1], dtype=np.uint32), np.zeros(1, dtype=np.uint8), 8)
+    with pytest.raises(MessageError):
+        kernels.gaps_of_positions(np.array([3, 3], dtype=np.uint32), 8)
+
+
+@given(values=integers(), width=st.integers(0, 32), shift=st.integers(0, 31))
+def test_packing(values, width, shift):
+    packed = native.pack(values, width)
+    assert packed.tobytes() == twins.pack(values, width).tobytes()
+    wanted = values & np.uint32((1 << width) - 1)
+    for kernels in (native, twins):
+        assert kernels.unpack(packed, values.size, width).tobytes() == wanted.tobytes()
+        if packed.size:
+            with pytest.raises(MessageError):
+                kernels.unpack(packed[:-1], values.size, width)
+    small = values >> np.uint32(16)
+    section = native.rice_encode(small, shift)
+    assert section.tobytes() == twins.rice_encode(small, shift).tobytes()
+    assert section.size == native.rice_size(small, shift) == twins.rice_size(small, shift)
+    for kernels in (native, twins):
+        back, read = kernels.rice_decode(section, small.size, shift)
+        assert back.tobytes() == small.tobytes() and read == section.size
+        with pytest.raises(MessageError):
+            kernels.rice_decode(section[:-1], small.size, shift)
