@@ -47,7 +47,7 @@ enum {
 #define STATE_LOW (UINT32_C(1) << 16) /* rANS states live in [2^16, 2^32) */
 
 /* Changes with every change of a signature or of what a function writes. */
-FCL_API int64_t fcl_version(void) { return 1; }
+FCL_API int64_t fcl_version(void) { return 2; }
 
 /* ---- bytes and bits ------------------------------------------------------------------------------------------- */
 
@@ -183,6 +183,21 @@ FCL_API int64_t fcl_gather(const float *vector, int64_t d, const uint8_t *bitmap
         for (; word; word &= word - 1) out[n++] = v[__builtin_ctzll(word)];
     }
     return n;
+}
+
+/* out[index of the j-th set bit] = values[j], and 0 elsewhere. */
+FCL_API int64_t fcl_scatter(const float *values, int64_t count, const uint8_t *bitmap, int64_t d, float *out) {
+    int64_t n = 0;
+    for (int64_t at = 0, bytes = bitmap_bytes(d); at < bytes; at += 8) {
+        uint64_t word = load_tail(bitmap + at, bytes - at);
+        int64_t left = d - at * 8;
+        float *o = out + at * 8;
+        memset(o, 0, (size_t)(left < 64 ? left : 64) * sizeof *o);
+        if (!word) continue;
+        if (n + popcount64(word) > count || at * 8 + 63 - __builtin_clzll(word) >= d) return FCL_ERROR_ARGUMENT;
+        for (; word; word &= word - 1) o[__builtin_ctzll(word)] = values[n++];
+    }
+    return n == count ? n : FCL_ERROR_ARGUMENT;
 }
 
 /* accumulator[index of the j-th set bit] += weight * values[j], in float64; bitmap NULL means every entry. */
@@ -932,34 +947,55 @@ FCL_API int64_t fcl_pack_low(const uint32_t *values, int64_t n, int32_t m, int64
     return finish_bits(&w) - out;
 }
 
+typedef struct {
+    uint32_t base[ALPHABET];
+    uint8_t shifts[ALPHABET]; /* 255: no such token */
+} token_tables;
+
+static void fill_token_tables(token_tables *t, int m) {
+    int tokens = token_count(m);
+    for (int token = 0; token < ALPHABET; token++) {
+        t->shifts[token] = token < tokens ? (uint8_t)token_shift((uint32_t)token, m) : 255;
+        t->base[token] = token < tokens ? token_base((uint32_t)token, m) : 0;
+    }
+}
+
+/* Bits below n tokens; FCL_ERROR_DAMAGED if one does not exist. */
+static int64_t count_low(const token_tables *t, const uint8_t *tokens, int64_t n) {
+    int64_t total = 0;
+    uint8_t worst = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint8_t shift = t->shifts[tokens[i]];
+        worst = shift > worst ? shift : worst;
+        total += shift;
+    }
+    return worst == 255 ? FCL_ERROR_DAMAGED : total;
+}
+
+/* Integers from tokens and low bits, which the caller has counted. Where 8 bytes can be loaded at once, nothing depends
+ * on the data but the position. */
+static void take_values(const token_tables *t, bit_reader *r, const uint8_t *tokens, int64_t n, uint32_t *values) {
+    int64_t i = 0, fast = r->length - 8;
+    for (; i < n && r->position >> 3 <= fast; i++) {
+        int shift = t->shifts[tokens[i]];
+        uint64_t ahead = load64(r->in + (r->position >> 3)) >> (r->position & 7);
+        values[i] = t->base[tokens[i]] + (uint32_t)(ahead & ((UINT64_C(1) << shift) - 1));
+        r->position += shift;
+    }
+    for (; i < n; i++) values[i] = t->base[tokens[i]] + take_bits(r, t->shifts[tokens[i]]);
+}
+
 /* Integers from tokens and low bits; returns the bytes read. */
 FCL_API int64_t fcl_unpack_low(const uint8_t *in, int64_t length, const uint8_t *tokens, int64_t n, int32_t m,
                                uint32_t *values) {
-    uint32_t base[ALPHABET];
-    uint8_t shifts[ALPHABET];
+    token_tables t;
     if (m < 0 || m > 3) return FCL_ERROR_ARGUMENT;
-    int tokens_used = token_count(m);
-    for (int t = 0; t < ALPHABET; t++) {
-        shifts[t] = t < tokens_used ? (uint8_t)token_shift((uint32_t)t, m) : 255;
-        base[t] = t < tokens_used ? token_base((uint32_t)t, m) : 0;
-    }
-    int64_t total = 0;
-    for (int64_t i = 0; i < n; i++) {
-        int shift = shifts[tokens[i]];
-        if (shift == 255) return FCL_ERROR_DAMAGED;
-        total += shift;
-    }
+    fill_token_tables(&t, m);
+    int64_t total = count_low(&t, tokens, n);
+    if (total < 0) return total;
     if ((total + 7) / 8 > length) return FCL_ERROR_TRUNCATED;
-    /* The bits are all there. Where 8 bytes can be loaded at once, nothing depends on the data but the position. */
     bit_reader r = {in, length, 0};
-    int64_t i = 0, fast = length - 8;
-    for (; i < n && r.position >> 3 <= fast; i++) {
-        int shift = shifts[tokens[i]];
-        uint64_t ahead = load64(in + (r.position >> 3)) >> (r.position & 7);
-        values[i] = base[tokens[i]] + (uint32_t)(ahead & ((UINT64_C(1) << shift) - 1));
-        r.position += shift;
-    }
-    for (; i < n; i++) values[i] = base[tokens[i]] + take_bits(&r, shifts[tokens[i]]);
+    take_values(&t, &r, tokens, n, values);
     return (total + 7) / 8;
 }
 
@@ -993,20 +1029,22 @@ FCL_API int64_t fcl_decode_words(void) { return (int64_t)CONTEXTS * PROBABILITY_
 /* Capacity that is enough for fcl_encode_symbols on n symbols. */
 FCL_API int64_t fcl_symbols_bound(int64_t n) { return 2 * n + 8192; }
 
-/* log2(v) in units of 2^-FRACTION bit, rounded to the nearest; v >= 1. */
+/* 2^16 log2(1 + i / 64), rounded to the nearest. */
+static const uint32_t LOG2_OF[65] = {
+    0, 1466, 2909, 4331, 5732, 7112, 8473, 9814, 11136, 12440, 13727, 14996,
+    16248, 17484, 18704, 19909, 21098, 22272, 23433, 24579, 25711, 26830, 27936, 29029,
+    30109, 31178, 32234, 33279, 34312, 35334, 36346, 37346, 38336, 39316, 40286, 41246,
+    42196, 43137, 44068, 44990, 45904, 46809, 47705, 48593, 49472, 50344, 51207, 52063,
+    52911, 53751, 54584, 55410, 56229, 57040, 57845, 58643, 59434, 60219, 60997, 61769,
+    62534, 63294, 64047, 64794, 65536,
+};
+
+/* log2(v) in units of 2^-FRACTION bit, v >= 1: between the entries of a table on a straight line, at most 2^-12 off. */
 static uint32_t log2_fixed(uint32_t v) {
     int whole = bit_length(v) - 1;
-    uint64_t x = (uint64_t)v << (31 - whole); /* [1, 2) with 31 fraction bits */
-    uint32_t fraction = 0;
-    for (int i = 0; i < FRACTION + 1; i++) {
-        x = x * x >> 31;
-        fraction <<= 1;
-        if (x >> 32) {
-            fraction |= 1;
-            x >>= 1;
-        }
-    }
-    return ((uint32_t)whole << FRACTION) + ((fraction + 1) >> 1);
+    uint32_t fraction = (uint32_t)((uint64_t)v << (32 - whole)), i = fraction >> 26;
+    uint32_t between = (uint32_t)((uint64_t)(LOG2_OF[i + 1] - LOG2_OF[i]) * (fraction & ((1u << 26) - 1)) >> 26);
+    return ((uint32_t)whole << FRACTION) + ((LOG2_OF[i] + between + (1u << (15 - FRACTION))) >> (16 - FRACTION));
 }
 
 static int highest_symbol(const uint32_t *histogram) {
@@ -1229,6 +1267,34 @@ static uint64_t merge_tables(symbol_plan *p) {
     return total;
 }
 
+/* Chooses the tables of a plan whose histograms, by context, are those of n symbols; returns as fcl_plan_symbols. */
+static int64_t choose_tables(symbol_plan *p, int64_t n) {
+    uint64_t size;
+    if (p->mode == MODE_SINGLE) {
+        p->tables = 1;
+        p->starts = 1;
+        size = own_table(p->histogram[0], &p->symbols[0], p->frequency[0], p->cumulative[0]);
+        if (p->universe && p->kind != KIND_BYTES) {
+            uint16_t frequency[ALPHABET], cumulative[ALPHABET];
+            geometric_table(n, p->universe, p->kind, p->symbols[0], frequency, cumulative);
+            uint64_t parametric = (8 << FRACTION) + coded_size(p->histogram[0], frequency);
+            if (parametric <= size) {
+                memcpy(p->frequency[0], frequency, sizeof frequency);
+                memcpy(p->cumulative[0], cumulative, sizeof cumulative);
+                p->geometric = 1;
+                size = parametric;
+            }
+        }
+        size += 8 << FRACTION;
+    } else {
+        size = merge_tables(p) + (24 << FRACTION);
+        for (int t = 0; t < p->tables; t++)
+            own_table(p->histogram[t], &p->symbols[t], p->frequency[t], p->cumulative[t]);
+    }
+    /* Four lanes leave 16 to 32 bits each beyond the information in their states: count the most. */
+    return (int64_t)((size + (8 << FRACTION) - 1) >> (FRACTION + 3)) + 4 * LANES;
+}
+
 /* Chooses contexts' tables for n >= 1 symbols. plan: fcl_plan_bytes(), 8-byte aligned. kind: mantissa bits 0 to 3 of
  * tokens, or 4 for plain bytes (modes single and classes only). classes: uint8 [n], values below 16, for mode classes. groups: uint8 [ceil(n / 4)]
  * workspace, for mode adaptive. universe: d if the symbols are tokens of the gaps of n marks among d, else 0.
@@ -1267,45 +1333,27 @@ FCL_API int64_t fcl_plan_symbols(void *plan, const uint8_t *symbols, int64_t n, 
             if (i + 4 <= n) mean = adaptive_update(mean, symbols + i, sizes);
         }
     }
-    uint64_t size;
-    if (mode == MODE_SINGLE) {
-        p->tables = 1;
-        p->starts = 1;
-        size = own_table(p->histogram[0], &p->symbols[0], p->frequency[0], p->cumulative[0]);
-        if (universe && kind != KIND_BYTES) {
-            uint16_t frequency[ALPHABET], cumulative[ALPHABET];
-            geometric_table(n, universe, kind, p->symbols[0], frequency, cumulative);
-            uint64_t parametric = (8 << FRACTION) + coded_size(p->histogram[0], frequency);
-            if (parametric <= size) {
-                memcpy(p->frequency[0], frequency, sizeof frequency);
-                memcpy(p->cumulative[0], cumulative, sizeof cumulative);
-                p->geometric = 1;
-                size = parametric;
-            }
-        }
-        size += 8 << FRACTION;
-    } else {
-        size = merge_tables(p) + (24 << FRACTION);
-        for (int t = 0; t < p->tables; t++)
-            own_table(p->histogram[t], &p->symbols[t], p->frequency[t], p->cumulative[t]);
-    }
-    /* Four lanes leave 16 to 32 bits each beyond the information in their states: count the most. */
-    return (int64_t)((size + (8 << FRACTION) - 1) >> (FRACTION + 3)) + 4 * LANES;
+    return choose_tables(p, n);
 }
 
 static inline uint32_t *lane_of(uint32_t *states, int64_t i) { return states + (i & (LANES - 1)); }
 
+/* What putting a symbol of frequency f onto a state takes. For x < 2^20 f, which is what a state is brought below first,
+ * floor(x / f) = x (floor(2^44 / f) + 1) >> 44 exactly, and the product fits in 64 bits, since f <= 2^12. */
+typedef struct {
+    uint64_t reciprocal;
+    uint32_t frequency, start;
+} encode_entry;
+
 /* Puts one symbol onto a state. The word is stored in any case, and kept if the state is too large for the frequency:
  * no branch depends on the data. There is room below `word`: the capacity counts a word for every symbol and more. */
-static inline void encode_step(uint32_t *x, uint32_t step, uint8_t **word, uint32_t *missing) {
-    uint32_t f = step & 0xffff;
-    *missing |= f == 0;
-    f |= f == 0;
-    uint32_t spill = *x >= (uint64_t)f << 20;
+static inline void encode_step(uint32_t *x, const encode_entry *e, uint8_t **word, uint32_t *missing) {
+    *missing |= e->frequency == 0;
+    uint32_t spill = *x >= (uint64_t)e->frequency << 20;
     store16(*word - 2, (uint16_t)*x);
     *word -= 2 * spill;
-    uint32_t v = *x >> (16 * spill);
-    *x = (v / f << PROBABILITY_BITS) + v % f + (step >> 16);
+    uint32_t v = *x >> (16 * spill), quotient = (uint32_t)(v * e->reciprocal >> 44);
+    *x = (quotient << PROBABILITY_BITS) + v - quotient * e->frequency + e->start;
 }
 
 /* Encodes n symbols with a plan made for exactly them; returns the bytes written. capacity >= fcl_symbols_bound(n) is
@@ -1328,11 +1376,15 @@ FCL_API int64_t fcl_encode_symbols(const void *plan, const uint8_t *symbols, int
         for (int t = 0; t < p->tables; t++) describe_table(p->histogram[t], p->symbols[t], &w);
         at = finish_bits(&w);
     }
-    uint32_t steps[CONTEXTS][ALPHABET]; /* frequency | start << 16, by table */
-    for (int t = 0; t < p->tables; t++)
-        for (int symbol = 0; symbol < ALPHABET; symbol++)
-            steps[t][symbol] = p->frequency[t][symbol] | (uint32_t)p->cumulative[t][symbol] << 16;
-    const uint32_t *step_of[CONTEXTS];
+    encode_entry steps[CONTEXTS][ALPHABET];
+    for (int t = 0; t < p->tables; t++) {
+        memset(steps[t], 0, sizeof steps[t]);
+        for (int symbol = 0; symbol < p->symbols[t]; symbol++) {
+            uint32_t f = p->frequency[t][symbol];
+            if (f) steps[t][symbol] = (encode_entry){(UINT64_C(1) << 44) / f + 1, f, p->cumulative[t][symbol]};
+        }
+    }
+    const encode_entry *step_of[CONTEXTS];
     for (int c = 0; c < CONTEXTS; c++) step_of[c] = steps[p->mode == MODE_SINGLE ? 0 : p->table_of[c]];
     uint32_t states[LANES] = {STATE_LOW, STATE_LOW, STATE_LOW, STATE_LOW};
     uint8_t *end = out + capacity, *word = end;
@@ -1340,18 +1392,18 @@ FCL_API int64_t fcl_encode_symbols(const void *plan, const uint8_t *symbols, int
     uint32_t missing = 0;
     for (; i & (LANES - 1); i--) {
         int context = p->mode == MODE_SINGLE ? 0 : p->mode == MODE_CLASSES ? classes[i - 1] : groups[i >> 2];
-        encode_step(states + ((i - 1) & (LANES - 1)), step_of[context][symbols[i - 1]], &word, &missing);
+        encode_step(states + ((i - 1) & (LANES - 1)), step_of[context] + symbols[i - 1], &word, &missing);
     }
     uint32_t x0 = states[0], x1 = states[1], x2 = states[2], x3 = states[3];
     for (; i > 0; i -= LANES) {
         const uint8_t *s = symbols + i - LANES;
-        const uint32_t *t[LANES];
+        const encode_entry *t[LANES];
         for (int lane = 0; lane < LANES; lane++)
             t[lane] = step_of[p->mode == MODE_SINGLE ? 0 : p->mode == MODE_CLASSES ? classes[i - LANES + lane] : groups[i / LANES - 1]];
-        encode_step(&x3, t[3][s[3]], &word, &missing);
-        encode_step(&x2, t[2][s[2]], &word, &missing);
-        encode_step(&x1, t[1][s[1]], &word, &missing);
-        encode_step(&x0, t[0][s[0]], &word, &missing);
+        encode_step(&x3, t[3] + s[3], &word, &missing);
+        encode_step(&x2, t[2] + s[2], &word, &missing);
+        encode_step(&x1, t[1] + s[1], &word, &missing);
+        encode_step(&x0, t[0] + s[0], &word, &missing);
     }
     if (missing) return FCL_ERROR_ARGUMENT;
     states[0] = x0, states[1] = x1, states[2] = x2, states[3] = x3;
@@ -1456,4 +1508,91 @@ FCL_API int64_t fcl_decode_symbols(const uint8_t *in, int64_t length, int64_t n,
     for (int lane = 0; lane < LANES; lane++)
         if (x[lane] != STATE_LOW) return FCL_ERROR_DAMAGED;
     return word - in;
+}
+
+/* ---- float differences in one pass --------------------------------------------------------------------------------
+ *
+ * What the functions above do one after the other, a block at a time while it is in the cache.
+ */
+
+enum { FUSED_BLOCK = 512 };
+
+/* known[j] = reference[index of the j-th set bit] (bitmap NULL: of entry j). */
+static int64_t gather_known(const float *reference, int64_t d, const uint8_t *bitmap, int64_t n, float *known) {
+    if (bitmap) return fcl_gather(reference, d, bitmap, known, n) == n ? n : FCL_ERROR_ARGUMENT;
+    if (n != d) return FCL_ERROR_ARGUMENT;
+    memcpy(known, reference, (size_t)n * sizeof *known);
+    return n;
+}
+
+/* Plans the differences of n >= 1 values from the reference's at the same entries, as tokens with m mantissa bits in
+ * the contexts of the reference's binades (see fcl_reference_classes), and writes their low bits.
+ *
+ * plan, n: as in fcl_plan_symbols, whose result this returns. known: float [n] workspace. tokens, classes: uint8 [n], to
+ * be passed to fcl_encode_symbols. low: `capacity` >= 4 n + 8 bytes; facts[0] = top, facts[1] = bytes of the low bits. */
+FCL_API int64_t fcl_plan_float_differences(void *plan, const float *values, int64_t n, const float *reference,
+                                           const uint8_t *bitmap, int64_t d, int32_t m, float *known, uint8_t *tokens,
+                                           uint8_t *classes, uint8_t *low, int64_t capacity, int64_t *facts) {
+    symbol_plan *p = plan;
+    uint32_t differences[FUSED_BLOCK];
+    if (n < 1 || n > (int64_t)UINT32_MAX || m < 0 || m > 3) return FCL_ERROR_ARGUMENT;
+    if (capacity < 4 * n + 8) return FCL_ERROR_CAPACITY;
+    int64_t gathered = gather_known(reference, d, bitmap, n, known);
+    if (gathered < 0) return gathered;
+    memset(p, 0, sizeof *p);
+    p->mode = MODE_CLASSES;
+    p->kind = m;
+    int32_t top = (int32_t)fcl_reference_classes(known, n, -1, classes);
+    uint64_t pending = 0;
+    int count = 0;
+    uint8_t *at = low;
+    for (int64_t begin = 0; begin < n; begin += FUSED_BLOCK) {
+        int64_t size = n - begin < FUSED_BLOCK ? n - begin : FUSED_BLOCK;
+        fcl_float_differences(values + begin, known + begin, size, differences);
+        fcl_tokenise(differences, size, m, tokens + begin);
+        for (int64_t i = 0; i < size; i++) {
+            p->histogram[classes[begin + i]][tokens[begin + i]]++;
+            int shift = token_shift(tokens[begin + i], m);
+            pending |= (differences[i] & ((UINT64_C(1) << shift) - 1)) << count;
+            count += shift;
+            store64(at, pending);
+            at += count >> 3;
+            pending >>= count & ~7;
+            count &= 7;
+        }
+    }
+    facts[0] = top;
+    facts[1] = at - low + (count > 0);
+    return choose_tables(p, n);
+}
+
+/* Inverse of the above: n >= 1 values from a section of untrusted bytes (symbols, then low bits). known: float [n],
+ * tokens, classes: uint8 [n], work: fcl_decode_words() words of workspace. Returns the bytes read. */
+FCL_API int64_t fcl_decode_float_differences(const uint8_t *in, int64_t length, int64_t n, const float *reference,
+                                             const uint8_t *bitmap, int64_t d, int32_t top, float *known,
+                                             uint8_t *tokens, uint8_t *classes, uint32_t *work, float *values) {
+    if (length < 1) return FCL_ERROR_TRUNCATED;
+    if (top < 0) return FCL_ERROR_ARGUMENT;
+    int32_t m = in[0] >> 3;
+    if (m >= KIND_BYTES) return FCL_ERROR_DAMAGED;
+    int64_t gathered = gather_known(reference, d, bitmap, n, known);
+    if (gathered < 0) return gathered;
+    fcl_reference_classes(known, n, top, classes);
+    int64_t read = fcl_decode_symbols(in, length, n, m, classes, 0, tokens, work);
+    if (read < 0) return read;
+    token_tables t;
+    fill_token_tables(&t, m);
+    int64_t low = count_low(&t, tokens, n), result = 0;
+    if (low < 0) return low;
+    low = (low + 7) / 8;
+    if (low > length - read) return FCL_ERROR_TRUNCATED;
+    bit_reader r = {in + read, length - read, 0};
+    uint32_t differences[FUSED_BLOCK];
+    for (int64_t begin = 0; begin < n; begin += FUSED_BLOCK) {
+        int64_t size = n - begin < FUSED_BLOCK ? n - begin : FUSED_BLOCK;
+        take_values(&t, &r, tokens + begin, size, differences);
+        int64_t applied = fcl_apply_float_differences(differences, known + begin, size, values + begin);
+        if (applied < 0) result = applied;
+    }
+    return result < 0 ? result : read + low;
 }

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedcomloc_mpi.kernels.native.library import call, checked_bitmap, typed
+from fedcomloc_mpi.kernels.native.library import WORKSPACE, call, checked_bitmap, typed
 
 
 def popcount(mask: np.ndarray) -> int:
@@ -18,7 +18,7 @@ def select(vector: np.ndarray, k: int) -> np.ndarray:
     size = typed(vector, np.float32).size
     words = call("select_words", size)
     mask = np.empty((size + 7) // 8, dtype=np.uint8)
-    call("select", vector, size, k, mask, np.empty(words, dtype=np.uint32), words)
+    call("select", vector, size, k, mask, WORKSPACE.take("select", words, np.uint32), words)
     return mask
 
 
@@ -36,6 +36,12 @@ def gather(vector: np.ndarray, mask: np.ndarray, count: int) -> np.ndarray:
     if call("gather", vector, vector.size, mask, values, count) != count:
         raise ValueError(f"the bitmap does not hold {count} entries")
     return values
+
+
+def scatter(values: np.ndarray, mask: np.ndarray, out: np.ndarray) -> None:
+    """Write `values`, float32 [k], to the entries of float32 [d] whose bits are set, and 0 to the others."""
+    size = typed(out, np.float32).size
+    call("scatter", typed(values, np.float32), values.size, checked_bitmap(mask, size), size, out)
 
 
 def accumulate(values: np.ndarray, mask: np.ndarray | None, weight: float, accumulator: np.ndarray) -> None:

@@ -12,6 +12,7 @@ from fedcomloc_mpi.kernels.twins.bitmaps import (
     gather,
     popcount,
     positions,
+    scatter,
     select,
     support,
 )
@@ -25,6 +26,7 @@ from fedcomloc_mpi.kernels.twins.differences import (
     split_floats,
 )
 from fedcomloc_mpi.kernels.twins.fingerprints import fingerprint
+from fedcomloc_mpi.kernels.twins.float_coding import decode_float_differences, plan_float_differences
 from fedcomloc_mpi.kernels.twins.packing import pack, rice_decode, rice_encode, rice_size, unpack
 from fedcomloc_mpi.kernels.twins.quantization import dequantize, layer_maxima, quantize
 from fedcomloc_mpi.kernels.twins.symbols import SymbolPlan, decode_symbols, plan_symbols
@@ -35,6 +37,7 @@ __all__ = [
     "accumulate",
     "apply_float_differences",
     "apply_level_differences",
+    "decode_float_differences",
     "decode_symbols",
     "dequantize",
     "fingerprint",
@@ -48,6 +51,7 @@ __all__ = [
     "level_differences",
     "pack",
     "pack_low",
+    "plan_float_differences",
     "plan_symbols",
     "popcount",
     "positions",
@@ -56,6 +60,7 @@ __all__ = [
     "rice_decode",
     "rice_encode",
     "rice_size",
+    "scatter",
     "select",
     "split_floats",
     "support",

@@ -45,6 +45,12 @@ def gather(vector: np.ndarray, mask: np.ndarray, count: int) -> np.ndarray:
     return values
 
 
+def scatter(values: np.ndarray, mask: np.ndarray, out: np.ndarray) -> None:
+    """Write the values to the entries whose bits are set, and 0 to the others."""
+    out.fill(0)
+    out[np.flatnonzero(np.unpackbits(mask, count=out.size, bitorder="little"))] = values
+
+
 def accumulate(values: np.ndarray, mask: np.ndarray | None, weight: float, accumulator: np.ndarray) -> None:
     """Add weight * value to the entries whose bits are set."""
     products = weight * values.astype(np.float64)
