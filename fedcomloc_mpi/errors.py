@@ -19,3 +19,7 @@ class MessageError(ValueError):
 
 class AgreedError(UserError):
     """A mistake of the user's that every rank of the job raises alike: all may end in order, none waits for another."""
+
+
+class RankLost(Exception):
+    """Another rank gives no sign of life; the message names it. Ends the job, without a traceback."""

@@ -1,6 +1,7 @@
 """The command `mpirun -n 11 python -m fedcomloc_mpi.train`.
 
-Exit codes: 0 finished or target reached, 1 a defect, 2 a mistake of the user's, 3 diverged, 128 + N ended by signal N.
+Exit codes: 0 finished or target reached, 1 a defect, 2 a mistake of the user's, 3 diverged, 4 a rank gave no sign of
+life, 128 + N ended by signal N.
 """
 
 import contextlib
@@ -13,14 +14,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fedcomloc_mpi.config import Config, load_config
-from fedcomloc_mpi.errors import AgreedError, UserError
+from fedcomloc_mpi.errors import AgreedError, RankLost, UserError
 from fedcomloc_mpi.metrics import Status
 from fedcomloc_mpi.transport.launcher import launched_rank
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-DEFECT, MISTAKE, DIVERGED = 1, 2, 3
+DEFECT, MISTAKE, DIVERGED, LOST = 1, 2, 3, 4
 
 # At an abort MPICH's launcher drops what ranks have written and it has not yet passed on, such as most of a traceback.
 _FORWARDING_SECONDS = 1.0
@@ -49,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _report(error, comm.rank if comm.size > 1 else launched_rank())
     except UserError as error:
         return _abort(comm, MISTAKE, f"fedcomloc_mpi.train: rank {comm.rank}: {error}\n")
+    except RankLost as error:
+        return _abort(comm, LOST, f"fedcomloc_mpi.train: {error}\n")
     except SystemExit as leaving:
         code = leaving.code % 256 if isinstance(leaving.code, int) else DEFECT  # what a process can end with
         report = f"{traceback.format_exc()}fedcomloc_mpi.train: rank {comm.rank} left the job\n"

@@ -9,7 +9,9 @@ from fedcomloc_mpi.config.describe import help_text, resolved_text, version_text
 from fedcomloc_mpi.config.flags import parse_flags
 from fedcomloc_mpi.config.options import printable
 from fedcomloc_mpi.config.resolve import Resolved, resolve
+from fedcomloc_mpi.config.resume import resume_config
 from fedcomloc_mpi.config.toml import read_toml
+from fedcomloc_mpi.errors import UserError
 
 
 def load_config(argv: Sequence[str]) -> Resolved:
@@ -21,9 +23,15 @@ def load_config(argv: Sequence[str]) -> Resolved:
     line = parse_flags(argv)
     if line.show_help or line.show_version:
         _show(help_text() if line.show_help else version_text() + "\n")
-    path = line.config_file
-    base = {} if path is None else read_toml(path)
-    resolved = resolve(line.values, base, "flag", "" if path is None else f"file {printable(path)}")
+    folder = line.values.get("resume")
+    if isinstance(folder, str):
+        resolved = resume_config(folder, line)
+    else:
+        path = line.config_file
+        base = {} if path is None else read_toml(path)
+        if base.get("resume") is not None:
+            raise UserError(f"resume in {printable(str(path))}: it must be a flag, --resume {base['resume']}")
+        resolved = resolve(line.values, base, "flag", "" if path is None else f"file {printable(path)}")
     if line.print_config:
         _show(resolved_text(resolved))
     return resolved

@@ -50,10 +50,10 @@ class Option:
     too. Exactly one of these decides the value that is used where the user gives none: `default`; the data
     set (`by_dataset`); another option (`follows`: that option's value, unless `neutral` is set and the
     algorithm does not compress `direction`: then `neutral`). `neutral` is the value that means "nothing is
-    lost": the only one that algorithms without compression accept. `several` says that a text is a list of
-    choices, separated by commas. `unset` says in words what happens when an optional value is None. `saved`
-    says whether config.toml records the option. `also` lists names that other programs use for the same
-    thing, for suggestions.
+    lost": the only one that algorithms without compression accept. `several` says that a text is a list of choices,
+    separated by commas. `unset` says in words what happens when an optional value is None. `saved` says whether
+    config.toml records the option. `may_change` says that a run that is resumed may take another value without further
+    ado, for its results stay the same. `also` lists names that other programs use for the same thing, for suggestions.
     """
 
     name: str
@@ -71,6 +71,7 @@ class Option:
     metavar: str = ""
     unset: str = ""
     saved: bool = True
+    may_change: bool = False
     also: tuple[str, ...] = ()
 
     @property

@@ -122,6 +122,7 @@ class AlgorithmConfig(_Group):
         bounds=_COUNT,
         metavar="R",
         help="rounds of communication",
+        may_change=True,
         also=("num_rounds", "iterations"),
     )
     target_accuracy: float | None = option(
@@ -271,8 +272,11 @@ class DataConfig(_Group):
         metavar="DIR",
         help="folder that holds the data set's files; nothing is written there unless --download is given",
         unset="none (digits and synthetic need none)",
+        may_change=True,
     )
-    download: bool = option(False, help="fetch missing files of the data set into the data folder")
+    download: bool = option(
+        False, may_change=True, help="fetch missing files of the data set into the data folder"
+    )
     model: str = option(
         by_dataset=True,
         choices=("mlp", "cnn", "logistic", "own"),
@@ -334,7 +338,11 @@ class RuntimeConfig(_Group):
         help="torch threads of a rank; part of a run's identity, for results depend on it in the last bits",
     )
     exchange: str = option(
-        "collectives", choices=("collectives",), metavar="HOW", help="how models travel between the ranks"
+        "collectives",
+        choices=("collectives", "p2p"),
+        metavar="HOW",
+        help="how models travel between the ranks: by MPI collectives, or by messages between the server and each rank",
+        may_change=True,
     )
     eval_every: int = option(
         10, bounds=_COUNT, metavar="N", help="evaluate every N rounds; the last round is always evaluated"
@@ -346,6 +354,50 @@ class RuntimeConfig(_Group):
         unset="runs/<UTC time>-<dataset>-<algorithm>, always fresh",
         saved=False,
         also=("output", "output_dir", "logdir"),
+    )
+    checkpoint_every: int = option(
+        50,
+        bounds=_COUNT_OR_ZERO,
+        metavar="N",
+        help="write a checkpoint every N rounds, beside the one at the end; 0: only that one",
+        may_change=True,
+        also=("save_every", "checkpoint_interval"),
+    )
+    keep_checkpoints: int = option(
+        3,
+        bounds=(Interval(1, 10**6),),
+        metavar="N",
+        help="checkpoints to keep, and one more if a single damaged file could spoil them all",
+        may_change=True,
+    )
+    resume: str | None = option(
+        None,
+        metavar="DIR",
+        help="go on with the run in this folder after its last good checkpoint, with its settings",
+        unset="a new run is started",
+        saved=False,
+        also=("restart", "from_checkpoint"),
+    )
+    allow_config_change: bool = option(
+        False,
+        saved=False,
+        help="with --resume, accept other settings than those that leave the results as they are",
+    )
+    round_timeout: float | None = option(
+        None,
+        bounds=(Interval(1, 1e7),),
+        metavar="S",
+        help="end the job when a rank waits longer than this many seconds for another within a round",
+        unset="10 times the slowest round so far, at least 300 (3600 in the first round)",
+        may_change=True,
+        also=("timeout",),
+    )
+    state_dir: str | None = option(
+        None,
+        metavar="DIR",
+        help="folder on a local disk of each node for the clients' state, if that is larger than memory",
+        unset="it is held in memory",
+        may_change=True,
     )
 
 

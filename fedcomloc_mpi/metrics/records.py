@@ -4,6 +4,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, Self
@@ -163,8 +164,9 @@ class RoundWriter:
             raise UserError(f"cannot write {self._path}: {error.strerror}") from error
 
     def close(self) -> None:
-        """Close the file; may be called again."""
-        self._file.close()
+        """Close the file; may be called again. What could not be written, `write` has said."""
+        with suppress(OSError):
+            self._file.close()
 
     def __enter__(self) -> Self:
         return self

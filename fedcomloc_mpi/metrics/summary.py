@@ -57,8 +57,7 @@ class Summary:
         """Count one round."""
         self.rounds += 1
         self.seconds += record.seconds
-        self._model.add(record.test_accuracy, record.round)
-        self._compressed.add(record.test_accuracy_compressed, record.round)
+        self.add_evaluation(record.round, record.test_accuracy, record.test_accuracy_compressed)
         dense = dense_bytes(self.size, len(record.cohort))
         _add_bytes(self._uplink, record.uplink, dense)
         _add_bytes(self._downlink, record.downlink, dense)
@@ -77,6 +76,11 @@ class Summary:
                 "downlink_bytes": down,
                 "seconds": self.seconds,
             }
+
+    def add_evaluation(self, round: int, model: float | None, compressed: float | None) -> None:
+        """Count the accuracies of x and C(x) after a round; None where there is none."""
+        self._model.add(model, round)
+        self._compressed.add(compressed, round)
 
     @property
     def target_reached(self) -> bool:

@@ -11,11 +11,11 @@ from fedcomloc_mpi.runtime.setup import RoundPlan, Setup
 class Accounting:
     """Keeps what cross-device accounting must remember: the last cohort and the size of its model on its own."""
 
-    def __init__(self, setup: Setup, first_model_bytes: int) -> None:
-        """Start before round 1; `first_model_bytes` is the size of the initial model coded without a reference."""
+    def __init__(self, setup: Setup, round: int, model_bytes: int) -> None:
+        """Start after `round`, 0 for a fresh run; `model_bytes` is the size of its model coded without a reference."""
         self._setup = setup
-        self._last_cohort = np.empty(0, dtype=np.int64)
-        self._last_model_bytes = first_model_bytes
+        self._last_cohort = setup.cohort(round) if round else np.empty(0, dtype=np.int64)
+        self.last_model_bytes = model_bytes
 
     def close_round(
         self,
@@ -32,8 +32,8 @@ class Accounting:
         """
         setup, algorithm, cohort = self._setup, self._setup.algorithm, plan.round.cohort
         newcomers = int(np.setdiff1d(plan.cohort, self._last_cohort, assume_unique=True).size)
-        device = downlink_payload * cohort + self._last_model_bytes * newcomers
-        self._last_cohort, self._last_model_bytes = plan.cohort, model_bytes
+        device = downlink_payload * cohort + self.last_model_bytes * newcomers
+        self._last_cohort, self.last_model_bytes = plan.cohort, model_bytes
         up_paper, up_bound = self._vector_bytes(setup.uplink)
         down_paper, down_bound = self._vector_bytes(setup.downlink)
         up, down = algorithm.uplink_vectors * cohort, algorithm.downlink_vectors * cohort

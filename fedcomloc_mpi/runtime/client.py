@@ -10,12 +10,16 @@ from fedcomloc_mpi.algorithms import Vectors
 from fedcomloc_mpi.errors import NonFiniteError
 from fedcomloc_mpi.metrics.stopwatch import CLIENT_PARTS, OTHER, Stopwatch
 from fedcomloc_mpi.randomness import Purpose, key
+from fedcomloc_mpi.runtime.checkpoint.saver import NodeSaver
 from fedcomloc_mpi.runtime.client_state import ClientState
 from fedcomloc_mpi.runtime.local_problem import LocalProblem
 from fedcomloc_mpi.runtime.schedule import committing
 from fedcomloc_mpi.runtime.setup import RoundPlan, Setup, pick_references
 from fedcomloc_mpi.runtime.signals import SignalWatch
-from fedcomloc_mpi.transport.collectives import CollectiveExchange, Command, RankReport
+from fedcomloc_mpi.runtime.start import Start
+from fedcomloc_mpi.transport.exchange import Command, Exchange
+from fedcomloc_mpi.transport.report import NOTHING_SAVED, RankReport
+from fedcomloc_mpi.transport.watchdog import Watchdog
 from fedcomloc_mpi.wire import Reference, decode_into, encode
 
 REPORTED_PARTS = (*CLIENT_PARTS, OTHER)
@@ -32,33 +36,41 @@ class ClientRank:
     def __init__(
         self,
         setup: Setup,
-        exchange: CollectiveExchange,
+        exchange: Exchange,
         state: ClientState,
         inputs: Tensor,
         labels: Tensor,
         partition: Sequence[np.ndarray],
         watch: Stopwatch,
         signals: SignalWatch,
+        watchdog: Watchdog,
+        saver: NodeSaver,
+        start: Start,
     ) -> None:
         self._setup, self._exchange, self._state = setup, exchange, state
         self._inputs, self._labels, self._partition = inputs, labels, partition
-        self._watch, self._signals = watch, signals
-        size, vectors = setup.layout.size, setup.algorithm.downlink_vectors
-        self._before = torch.zeros(vectors, size)
-        self._after = torch.zeros(vectors, size)
-        self._before[0].copy_(setup.initial)
+        self._watch, self._signals, self._watchdog, self._saver = watch, signals, watchdog, saver
+        self._start = start
+        self._before = torch.from_numpy(start.broadcast.copy())
+        self._after = torch.zeros_like(self._before)
         self._compressed_model = torch.empty(0)
+        self._saved = NOTHING_SAVED
 
-    def run(self) -> None:
-        """Take part in rounds until the server says that the last one is done."""
+    def run(self) -> tuple[int, int, int]:
+        """Take part in the rounds that remain, at least one, until the server says that the last one is done.
+
+        Returns what this rank has saved after the last round, see `NodeSaver`.
+        """
         self._watch.lap()
-        plan: RoundPlan | None = self._setup.plan(1)
+        plan: RoundPlan | None = self._setup.plan(self._start.round + 1)
         while plan is not None:
             plan = self._take_part(plan)
+        return self._saved
 
     def _take_part(self, plan: RoundPlan) -> RoundPlan | None:
         """Run one round; return the next one, or None if none follows."""
         setup, watch = self._setup, self._watch
+        self._watchdog.begin_round(plan.round.local_steps)
         mine = plan.assignment.positions[setup.world.rank]
         held = [Reference(vector.numpy(), setup.layout) for vector in self._before]
         references = pick_references(setup.algorithm.uplink_references, held)
@@ -76,22 +88,30 @@ class ClientRank:
             messages.extend(encoded)
         seconds = watch.lap()
         report = RankReport(
-            self._signals.received, np.array([seconds[part] for part in REPORTED_PARTS]), losses, lengths
+            self._signals.received,
+            np.array([seconds[part] for part in REPORTED_PARTS]),
+            losses,
+            lengths,
+            self._saved,
         )
         with watch.part("wait"):
             self._exchange.send_uplink(report, messages)
-            command, vectors = self._exchange.receive_downlink()
-        if command is Command.ABANDON:
+            downlink = self._exchange.receive_downlink()
+        self._watchdog.end_round(sum(seconds.values()))
+        if downlink.command is Command.ABANDON:
             return None
         with watch.part("decode"):
             references = pick_references(setup.algorithm.downlink_references, held)
-            for vector, message, reference in zip(self._after, vectors, references, strict=True):
+            for vector, message, reference in zip(self._after, downlink.vectors, references, strict=True):
                 decode_into(message, setup.layout, reference, vector.numpy())
-        following = setup.plan(plan.round.number + 1) if command is Command.CONTINUE else None
+        following = None
+        if downlink.command is Command.CONTINUE:
+            following = setup.plan(plan.round.number + 1, downlink.speeds)
         with watch.part("update"):
             self._commit(plan, following)
             setup.algorithm.step_server(plan.round, tuple(self._before), tuple(self._after))
         self._before, self._after = self._after, self._before
+        self._saved = self._saver.after_commit(plan, final=following is None)
         return following
 
     def _commit(self, plan: RoundPlan, following: RoundPlan | None) -> None:

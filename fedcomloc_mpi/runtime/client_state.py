@@ -18,13 +18,31 @@ class ClientState:
     """
 
     def __init__(
-        self, node: MPI.Comm, clients: int, vectors: int, size: int, cohort: int, uplink_vectors: int
+        self,
+        node: MPI.Comm,
+        clients: int,
+        vectors: int,
+        size: int,
+        cohort: int,
+        uplink_vectors: int,
+        folder: str | None = None,
     ) -> None:
+        """`folder`: where the control variates lie in a file, for more of them than memory holds; None: in memory."""
         self._size = size
-        self._rows = shared_array(node, (clients, vectors, size), np.float32)
+        self._rows = shared_array(node, (clients, vectors, size), np.float32, folder)
         # Every upload begins on a cache line: the last bits of a matrix product may depend on where its factors begin.
         aligned = -(-size // _ALIGNMENT) * _ALIGNMENT
         self._uploads = shared_array(node, (2, cohort, uplink_vectors, aligned), np.float32)
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one client's control variates, [vectors, d]."""
+        return self._rows.shape[1:]
+
+    def row(self, client: int) -> np.ndarray:
+        """Return the client's control variates, float32 [vectors, d], as a view."""
+        row: np.ndarray = self._rows[client]
+        return row
 
     def of(self, client: int) -> Vectors:
         """Return the client's control variates, float32 [d] each, as views."""

@@ -1,7 +1,9 @@
 """A whole job: what all ranks set up together, their round loops, and how they end."""
 
+import os
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from fedcomloc_mpi.algorithms import ALGORITHMS
 from fedcomloc_mpi.compressors import build as build_compressor
 from fedcomloc_mpi.config import Config, method_compression, model_compression
+from fedcomloc_mpi.layout import Layout
 from fedcomloc_mpi.metrics import (
     CLIENT_PARTS,
     SERVER_PARTS,
@@ -25,23 +28,30 @@ from fedcomloc_mpi.metrics import (
     startup_line,
 )
 from fedcomloc_mpi.models import FlatModel, load_state
+from fedcomloc_mpi.runtime.checkpoint.saver import NodeSaver, Saver, by_leader, gather_saved
 from fedcomloc_mpi.runtime.client import REPORTED_PARTS, ClientRank
 from fedcomloc_mpi.runtime.client_state import ClientState
 from fedcomloc_mpi.runtime.coders import agree_on_coders, left_out
 from fedcomloc_mpi.runtime.evaluate import Evaluator
 from fedcomloc_mpi.runtime.own import OwnDataset, OwnModel, build_model, check_own
 from fedcomloc_mpi.runtime.run_files import RunFiles
+from fedcomloc_mpi.runtime.schedule import home_node
 from fedcomloc_mpi.runtime.server import Outcome, Server
 from fedcomloc_mpi.runtime.setup import Setup, client_weights
 from fedcomloc_mpi.runtime.signals import SignalWatch
+from fedcomloc_mpi.runtime.start import Located, Start, find_checkpoint, restore
 from fedcomloc_mpi.runtime.training_data import TrainingData, attempt, read_training_data
-from fedcomloc_mpi.transport.collectives import CollectiveExchange
-from fedcomloc_mpi.transport.wait import wait_all
+from fedcomloc_mpi.transport.exchange import Exchange
+from fedcomloc_mpi.transport.registry import EXCHANGES
+from fedcomloc_mpi.transport.report import NOTHING_SAVED
+from fedcomloc_mpi.transport.wait import guarded, wait_all
+from fedcomloc_mpi.transport.watchdog import Watchdog, starting
 from fedcomloc_mpi.transport.world import SERVER, World, library_version, open_world
 from fedcomloc_mpi.wire import names
 
 Clock = Callable[[], int]
 _STATUSES = list(Status)
+_LONGEST_PATH = 4096
 
 
 @dataclass(frozen=True)
@@ -83,12 +93,16 @@ def run(
     """
     started = time.monotonic() if started is None else started
     check_own(config, model, dataset)
-    world = open_world(comm)
+    with guarded(starting(comm.rank)):
+        world = open_world(comm)
     torch.set_num_threads(config.runtime.threads)
-    with SignalWatch() as signals:
-        attempt(world, (lambda: check_out(config.runtime.out)) if world.is_server else None)
+    watchdog = Watchdog(world, config.runtime.round_timeout)
+    with SignalWatch() as signals, guarded(watchdog.start_up(limited=not config.data.download)):
+        if config.runtime.resume is None:
+            attempt(world, (lambda: check_out(config.runtime.out)) if world.is_server else None)
+        located = find_checkpoint(world, config)
         data = read_training_data(world, config.data, config.algorithm.seed, dataset)
-        setup = _set_up(world, config, data, model)
+        setup = _set_up(world, config, data, model, located)
         state = ClientState(
             world.node,
             config.data.clients,
@@ -96,20 +110,48 @@ def run(
             setup.layout.size,
             config.data.cohort,
             setup.algorithm.uplink_vectors,
+            config.runtime.state_dir,
         )
-        exchange = CollectiveExchange(
-            world, len(REPORTED_PARTS), setup.algorithm.uplink_vectors, setup.algorithm.downlink_vectors
+        exchange = EXCHANGES[config.runtime.exchange](
+            world,
+            watchdog,
+            parts=len(REPORTED_PARTS),
+            cohort=config.data.cohort,
+            uplink_vectors=setup.algorithm.uplink_vectors,
+            downlink_vectors=setup.algorithm.downlink_vectors,
+            largest_message=_largest_message(setup.layout),
         )
-        if world.is_server:
-            return _serve(setup, data, state, exchange, signals, started, clock)
-        return _participate(setup, data, state, exchange, signals, clock)
+        start = restore(setup, state, located)
+        job = _Job(setup, data, state, exchange, signals, watchdog, start, clock)
+        return _serve(job, located, started) if world.is_server else _participate(job)
 
 
-def _set_up(world: World, config: Config, data: TrainingData, own: OwnModel | None) -> Setup:
+@dataclass(frozen=True)
+class _Job:
+    """What a rank's part of the job works with."""
+
+    setup: Setup
+    data: TrainingData
+    state: ClientState
+    exchange: Exchange
+    signals: SignalWatch
+    watchdog: Watchdog
+    start: Start
+    clock: Clock
+
+
+def _largest_message(layout: Layout) -> int:
+    """Return a number of bytes that no encoded vector exceeds: dense float32 values, a bitmap, and headers to spare."""
+    return 5 * layout.size + 16 * len(layout.sizes) + (1 << 16)
+
+
+def _set_up(
+    world: World, config: Config, data: TrainingData, own: OwnModel | None, located: Located
+) -> Setup:
     model = build_model(world, config, data, own)
     directions, deployed = method_compression(config), model_compression(config)
     uplink, downlink = (build_compressor(direction, model.layout) for direction in directions)
-    initial = _initial_vector(world, config, model)
+    initial = _initial_vector(world, config, model, located)
     coders, config = agree_on_coders(world, config, uplink, downlink, initial.numpy(), model.layout)
     return Setup(
         config=config,
@@ -122,108 +164,170 @@ def _set_up(world: World, config: Config, data: TrainingData, own: OwnModel | No
         deployed=build_compressor(deployed, model.layout) if deployed else None,
         initial=initial,
         weights=client_weights(config, data),
+        samples=np.array([len(positions) for positions in data.partition], dtype=np.int64),
         coders=coders,
     )
 
 
-def _initial_vector(world: World, config: Config, model: FlatModel) -> torch.Tensor:
-    """Return x_0: what the seed drew on every rank, or the user's file, read by the server and broadcast."""
+def _initial_vector(world: World, config: Config, model: FlatModel, located: Located) -> torch.Tensor:
+    """Return x_0: what the seed drew on every rank, or the user's file, read by the server and broadcast.
+
+    A run that goes on from a checkpoint does not need it.
+    """
     vector = model.vector.clone()
     path = config.data.initial
-    if path is None:
+    if path is None or located.round is not None:
         return vector
     attempt(
         world,
         (lambda: vector.copy_(model.vector_from_state(load_state(path), path))) if world.is_server else None,
     )
-    wait_all([world.comm.Ibcast(vector.numpy(), root=SERVER)])
+    world.broadcast(vector.numpy())
     return vector
 
 
-def _serve(
-    setup: Setup,
-    data: TrainingData,
-    state: ClientState,
-    exchange: CollectiveExchange,
-    signals: SignalWatch,
-    started: float,
-    clock: Clock,
-) -> Ending:
-    config, world = setup.config, setup.world
+def _serve(job: _Job, located: Located, started: float) -> Ending:
     files: list[RunFiles] = []
-    attempt(world, lambda: files.append(RunFiles(setup, data)))
-    (written,) = files
-    title = f"{config.algorithm.algorithm} on {config.data.dataset}"
+    attempt(job.setup.world, lambda: files.append(RunFiles(job.setup, job.data, located)))
+    with closing(files[0]) as written:
+        return _lead(job, located, written, started)
+
+
+def _lead(job: _Job, located: Located, written: RunFiles, started: float) -> Ending:
+    """Run the server's rounds, from where the run stands until its end."""
+    setup, data, start = job.setup, job.data, job.start
+    config, world = setup.config, setup.world
     assert data.test_inputs is not None
     assert data.test_labels is not None
     evaluate = Evaluator(
         setup.model, setup.loss, torch.from_numpy(data.test_inputs), torch.from_numpy(data.test_labels)
     )
     summary = Summary(setup.layout.size, config.algorithm.target_accuracy)
-    with written.open_rounds() as writer, Progress(config.algorithm.rounds) as progress:
-        progress.say(
-            startup_line(
-                title=title,
-                ranks=world.size,
-                clients=config.data.clients,
-                cohort=config.data.cohort,
-                threads=config.runtime.threads,
-                mpi_library=library_version(),
-                coders=names(setup.coders),
-                coders_left_out=left_out(setup.coders),
-                hosts=len(set(world.hosts)),
-            )
-        )
-        world.barrier()
+    for record in written.read_rounds():
+        summary.add(record)
+    saver = Saver(written.checkpoints, setup, job.state, written.rounds, start.held)
+    over = summary.target_reached or start.round >= config.algorithm.rounds
+    _tell(world, over, written.checkpoints)
+    with written.open_rounds() as writer, Progress(config.algorithm.rounds, start.round + 1) as progress:
+        _announce(progress, setup, located)
         summary.startup_seconds = time.monotonic() - started
-        watch = Stopwatch(SERVER_PARTS, clock)
-        server = Server(setup, exchange, evaluate, writer, progress, summary, watch, signals)
-        outcome = server.run()
-    setup.model.bind(
-        server.model
-    )  # evaluation has left another vector in the module, which may be the user's
-    ending = _end(setup, state, exchange, outcome, written.folder)
+        server = Server(
+            setup,
+            job.exchange,
+            evaluate,
+            writer,
+            progress,
+            summary,
+            Stopwatch(SERVER_PARTS, job.clock),
+            job.signals,
+            job.watchdog,
+            saver,
+            start,
+        )
+        if located.round is None:
+            saver.save_start(server.state)
+        if over:
+            status = Status.TARGET if summary.target_reached else Status.FINISHED
+            outcome = Outcome(status, start.round)
+        else:
+            outcome = server.run()
+    with guarded(job.watchdog.wait):
+        saver.publish(by_leader(world, gather_saved(world, NOTHING_SAVED)))
+        ending = _end(setup, job.exchange, outcome, written.folder)
+        control_sum = _control_sum(setup, job.state, outcome.rounds)
+    if ending.status is Status.INTERRUPTED:
+        # For the summary only: the records are to be those of a run that was never interrupted.
+        figures = server.evaluate_models()
+        summary.add_evaluation(
+            outcome.rounds, figures["test_accuracy"], figures.get("test_accuracy_compressed")
+        )
+    # Evaluation has left another vector in the module, which may be the user's.
+    setup.model.bind(server.model)
     if ending.status in (Status.FINISHED, Status.TARGET):
         written.write_model("final.pt", server.model)
         deployed = server.deployed_model()
         if deployed is not None:
             written.write_model("final_compressed.pt", deployed)
-    figures = summary.to_dict(ending.status, outcome.reason or None)
-    written.write_summary(figures | {"control_sum": _control_sum(setup, state, outcome.rounds)})
-    print(f"\n{end_table(figures, title)}\nfiles: {written.folder}", flush=True)
+    totals = summary.to_dict(ending.status, outcome.reason or None)
+    written.write_summary(totals | {"control_sum": control_sum})
+    print(f"\n{end_table(totals, _title(config))}\nfiles: {written.folder}", flush=True)
     return ending
 
 
-def _participate(
-    setup: Setup,
-    data: TrainingData,
-    state: ClientState,
-    exchange: CollectiveExchange,
-    signals: SignalWatch,
-    clock: Clock,
-) -> Ending:
+def _title(config: Config) -> str:
+    return f"{config.algorithm.algorithm} on {config.data.dataset}"
+
+
+def _announce(progress: Progress, setup: Setup, located: Located) -> None:
+    """Say what starts, and from where."""
+    config, world = setup.config, setup.world
+    for line in [] if located.found is None else located.found.refused:
+        progress.say(line)
+    if located.round is not None:
+        progress.say(f"resuming {config.runtime.resume} after round {located.round}")
+    progress.say(
+        startup_line(
+            title=_title(config),
+            ranks=world.size,
+            clients=config.data.clients,
+            cohort=config.data.cohort,
+            threads=config.runtime.threads,
+            mpi_library=library_version(),
+            coders=names(setup.coders),
+            coders_left_out=left_out(setup.coders),
+            hosts=len(set(world.hosts)),
+        )
+    )
+
+
+def _participate(job: _Job) -> Ending:
+    setup, data = job.setup, job.data
     attempt(setup.world, None)
     inputs, labels = torch.from_numpy(data.inputs), torch.from_numpy(data.labels)
-    setup.world.barrier()
-    watch = Stopwatch(CLIENT_PARTS, clock)
-    ClientRank(setup, exchange, state, inputs, labels, data.partition, watch, signals).run()
-    ending = _end(setup, state, exchange, None, None)
-    _control_sum(setup, state, ending.rounds)
+    over, folder = _tell(setup.world, False, None)
+    saved = NOTHING_SAVED
+    if not over:
+        client = ClientRank(
+            setup,
+            job.exchange,
+            job.state,
+            inputs,
+            labels,
+            data.partition,
+            Stopwatch(CLIENT_PARTS, job.clock),
+            job.signals,
+            job.watchdog,
+            NodeSaver(folder, setup, job.state, job.start.held),
+            job.start,
+        )
+        saved = client.run()
+    with guarded(job.watchdog.wait):
+        gather_saved(setup.world, saved)
+        ending = _end(setup, job.exchange, None, None)
+        _control_sum(setup, job.state, ending.rounds)
     return ending
 
 
-def _end(
-    setup: Setup,
-    state: ClientState,
-    exchange: CollectiveExchange,
-    outcome: Outcome | None,
-    folder: Path | None,
-) -> Ending:
+def _tell(world: World, over: bool, checkpoints: Path | None) -> tuple[bool, Path]:
+    """Tell all ranks whether nothing is left to do, and where checkpoints go; all ranks call this.
+
+    Only the server's arguments count.
+    """
+    message = np.zeros(1 + _LONGEST_PATH, dtype=np.uint8)
+    if checkpoints is not None:
+        path = os.fsencode(checkpoints.absolute())
+        message[0] = over
+        message[1 : 1 + len(path)] = np.frombuffer(path, dtype=np.uint8)
+    world.broadcast(message)
+    return bool(message[0]), Path(os.fsdecode(message[1:].tobytes().rstrip(b"\0")))
+
+
+def _end(setup: Setup, exchange: Exchange, outcome: Outcome | None, folder: Path | None) -> Ending:
     """Agree on how the job ended, and on the bytes that travelled; all ranks call this."""
     words = np.zeros(3, dtype=np.int64)
     if outcome is not None:
         words[:] = _STATUSES.index(outcome.status), outcome.rounds, outcome.signal
-    wait_all([setup.world.comm.Ibcast(words, root=SERVER)])
+    setup.world.broadcast(words)
     exchange.meter.check(setup.world)
     return Ending(_STATUSES[int(words[0])], int(words[1]), int(words[2]), folder)
 
@@ -237,10 +341,8 @@ def _control_sum(setup: Setup, state: ClientState, rounds: int) -> dict[str, flo
     vectors, world = setup.algorithm.control_vectors, setup.world
     if not vectors:
         return None
-    taken_part = np.unique([setup.plan(number).cohort for number in range(1, rounds + 1)]).astype(np.int64)
-    home = np.array(
-        [world.node_of[1 + client % (world.size - 1)] for client in taken_part.tolist()], dtype=np.int64
-    )
+    taken_part = np.unique([setup.cohort(number) for number in range(1, rounds + 1)]).astype(np.int64)
+    home = np.array([home_node(client, world.node_of) for client in taken_part.tolist()], dtype=np.int64)
     here = taken_part[home == world.node_of[world.rank]] if world.leads_node else taken_part[:0]
     mine = np.zeros((vectors, setup.layout.size))
     state.add_to(mine, here, setup.weights)

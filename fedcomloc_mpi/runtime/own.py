@@ -11,7 +11,6 @@ from fedcomloc_mpi.data import Dataset
 from fedcomloc_mpi.errors import AgreedError, UserError
 from fedcomloc_mpi.models import FlatModel, build, build_own
 from fedcomloc_mpi.runtime.training_data import TrainingData, attempt
-from fedcomloc_mpi.transport.wait import wait_all
 from fedcomloc_mpi.transport.world import SERVER, World
 
 OwnModel = torch.nn.Module | Callable[[], torch.nn.Module]
@@ -56,7 +55,7 @@ def _share_parameters(world: World, model: FlatModel) -> None:
     sizes = repr(model.layout.sizes).encode()
     mine = np.array([model.layout.size, zlib.crc32(sizes)], dtype=np.int64)
     servers = mine.copy()
-    wait_all([world.comm.Ibcast(servers, root=SERVER)])
+    world.broadcast(servers)
 
     def compare() -> None:
         if model.dtype != torch.float32 or model.device.type != "cpu":
@@ -68,4 +67,4 @@ def _share_parameters(world: World, model: FlatModel) -> None:
             )
 
     attempt(world, compare)
-    wait_all([world.comm.Ibcast(model.vector.numpy(), root=SERVER)])
+    world.broadcast(model.vector.numpy())

@@ -44,30 +44,41 @@ class Assignment:
         return [position for positions in self.positions for position in positions]
 
 
-def assign(cohort: np.ndarray, node_of: Sequence[int]) -> Assignment:
+def home_node(client: int, node_of: Sequence[int]) -> int:
+    """Return the node whose memory holds a client's control variates; `node_of` [ranks] is the node of each rank."""
+    return node_of[1 + client % (len(node_of) - 1)]
+
+
+def assign(
+    cohort: np.ndarray,
+    node_of: Sequence[int],
+    work: np.ndarray | None = None,
+    speeds: Sequence[int] | np.ndarray | None = None,
+) -> Assignment:
     """Spread a cohort over the client ranks.
 
-    A client's control variates live in the memory of one node, its home: client c belongs to the node of client rank
-    1 + c mod (ranks - 1). Within a node the round's clients are spread evenly, in blocks of neighbours, whichever they
-    are. `node_of` [ranks] is the node of each rank; rank 0 is the server.
+    Every client runs on its home node. Within a node the one with the most work comes first, and each goes to the rank
+    that would be done with it first. `node_of` [ranks] is the node of each rank; rank 0 is the server. work: [cohort],
+    what each client has to do; speeds: [ranks], work that each rank does in one unit of time; both positive, all equal
+    by default.
     """
     ranks = len(node_of)
+    work = np.ones(len(cohort)) if work is None else np.asarray(work, dtype=np.float64)
+    speed = np.ones(ranks) if speeds is None else np.asarray(speeds, dtype=np.float64)
     ranks_of_node: dict[int, list[int]] = {}
     for rank in range(1, ranks):
         ranks_of_node.setdefault(node_of[rank], []).append(rank)
-    positions_of_node: dict[int, list[int]] = {node: [] for node in ranks_of_node}
-    for position, client in enumerate(cohort.tolist()):
-        positions_of_node[node_of[1 + client % (ranks - 1)]].append(position)
-    positions: list[tuple[int, ...]] = [()] * ranks
-    for node, members in ranks_of_node.items():
-        here = positions_of_node[node]
-        share, rest = divmod(len(here), len(members))
-        start = 0
-        for order, rank in enumerate(members):
-            end = start + share + (order < rest)
-            positions[rank] = tuple(here[start:end])
-            start = end
-    return Assignment(tuple(positions))
+    members_of_node = {node: np.array(members) for node, members in ranks_of_node.items()}
+    done = np.zeros(ranks)
+    positions: list[list[int]] = [[] for _ in range(ranks)]
+    clients = cohort.tolist()
+    for position in np.argsort(-work, kind="stable").tolist():
+        members = members_of_node[home_node(clients[position], node_of)]
+        finish = done[members] + work[position] / speed[members]
+        rank = int(members[finish.argmin()])
+        done[rank] = finish.min()
+        positions[rank].append(position)
+    return Assignment(tuple(tuple(sorted(mine)) for mine in positions))
 
 
 def committing(

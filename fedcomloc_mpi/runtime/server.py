@@ -14,13 +14,20 @@ from fedcomloc_mpi.errors import NonFiniteError
 from fedcomloc_mpi.metrics import Progress, RoundRecord, RoundWriter, Status, Stopwatch, Summary, over_ranks
 from fedcomloc_mpi.randomness import Purpose, key
 from fedcomloc_mpi.runtime.accounting import Accounting
+from fedcomloc_mpi.runtime.balance import SpeedMeter
+from fedcomloc_mpi.runtime.checkpoint.saver import Saver, is_due
+from fedcomloc_mpi.runtime.checkpoint.server_state import ServerState
 from fedcomloc_mpi.runtime.client import REPORTED_PARTS
+from fedcomloc_mpi.runtime.collector import Collector, Diverged
 from fedcomloc_mpi.runtime.evaluate import Evaluator
 from fedcomloc_mpi.runtime.lattice import on_lattice, without_lattice
 from fedcomloc_mpi.runtime.setup import RoundPlan, Setup, pick_references
 from fedcomloc_mpi.runtime.signals import SignalWatch
-from fedcomloc_mpi.transport.collectives import CollectiveExchange, Command, RankReport
-from fedcomloc_mpi.wire import Reference, coders_of, decode_add, encode
+from fedcomloc_mpi.runtime.start import Start
+from fedcomloc_mpi.transport.exchange import Command, Downlink, Exchange
+from fedcomloc_mpi.transport.report import RankReport
+from fedcomloc_mpi.transport.watchdog import Watchdog
+from fedcomloc_mpi.wire import Reference, coders_of, encode
 
 
 @dataclass(frozen=True)
@@ -37,38 +44,44 @@ class Outcome:
     reason: str = ""
 
 
-class Diverged(Exception):
-    """The round in flight holds NaN or an infinity."""
-
-
 class Server:
     """Rank 0's part of every round; its time splits into metrics.stopwatch.SERVER_PARTS."""
 
     def __init__(
         self,
         setup: Setup,
-        exchange: CollectiveExchange,
+        exchange: Exchange,
         evaluate: Evaluator,
         writer: RoundWriter,
         progress: Progress,
         summary: Summary,
         watch: Stopwatch,
         signals: SignalWatch,
+        watchdog: Watchdog,
+        saver: Saver,
+        start: Start,
     ) -> None:
         self._setup, self._exchange, self._evaluate = setup, exchange, evaluate
         self._writer, self._progress, self._summary = writer, progress, summary
-        self._watch, self._signals = watch, signals
+        self._watch, self._signals, self._watchdog, self._saver = watch, signals, watchdog, saver
+        self._round = start.round
         algorithm, size = setup.algorithm, setup.layout.size
-        self._before = torch.zeros(algorithm.downlink_vectors, size)
-        self._after = torch.zeros(algorithm.downlink_vectors, size)
-        self._after[0].copy_(setup.initial)
+        self._after = torch.from_numpy(start.broadcast.copy())
+        self._before = torch.zeros_like(self._after)
         self._server_vectors = torch.zeros(algorithm.server_vectors, size, dtype=torch.float64)
         self._sum = torch.zeros(algorithm.uplink_vectors, size, dtype=torch.float64)
         self._control_sum = torch.zeros(size if algorithm.control_vectors else 0, dtype=torch.float64)
-        first = encode(Identity(setup.layout).compress(setup.initial.numpy(), 0), None, setup.coders)
-        self._accounting = Accounting(setup, first.data.size)
+        if start.state is None:
+            first = encode(Identity(setup.layout).compress(setup.initial.numpy(), 0), None, setup.coders)
+            model_bytes = first.data.size
+        else:
+            model_bytes = start.state.model_bytes
+            self._server_vectors.copy_(torch.from_numpy(start.state.server_vectors))
+            self._control_sum.copy_(torch.from_numpy(start.state.control_sum))
+        self._accounting = Accounting(setup, start.round, model_bytes)
+        self._collector = Collector(setup, watch, self._sum)
+        self._speeds = SpeedMeter(setup.world.size)
         self._deployed = torch.empty(0)
-        self._coders: Counter[str] = Counter()
 
     @property
     def model(self) -> Tensor:
@@ -90,108 +103,115 @@ class Server:
         setup.deployed.compress(entries, stream, entries).write_to(self._deployed.numpy())
         return self._deployed
 
+    @property
+    def state(self) -> ServerState:
+        """What the next round depends on; the arrays are views, and the next round changes them."""
+        return ServerState(
+            round=self._round,
+            broadcast=self._after.numpy(),
+            server_vectors=self._server_vectors.numpy(),
+            control_sum=self._control_sum.numpy(),
+            model_bytes=self._accounting.last_model_bytes,
+        )
+
     def run(self) -> Outcome:
-        """Run all rounds, or those until the target, a signal or a divergence."""
+        """Run the rounds that remain, at least one, or those until the target, a signal or a divergence.
+
+        The checkpoint after the last round is begun; it is published once all ranks have ended their part.
+        """
         rounds = self._setup.config.algorithm.rounds
+        plan = self._setup.plan(self._round + 1)
         self._watch.lap()
-        for number in range(1, rounds + 1):
+        while True:
+            number = plan.round.number
             try:
-                status, signal = self._lead(self._setup.plan(number), last=number == rounds)
+                status, signal = self._lead(plan, last=number == rounds)
             except Diverged as reason:
-                self._exchange.send_downlink(Command.ABANDON, [])
+                self._saver.discard()
+                self._exchange.send_downlink(Downlink(Command.ABANDON, [], self._speeds.speeds))
                 return Outcome(Status.DIVERGED, number - 1, reason=f"{reason} is not finite")
             if status is not None:
                 return Outcome(status, number, signal)
-        raise AssertionError("the last round has a status")
+            plan = self._setup.plan(number + 1, self._speeds.speeds)
 
     def _lead(self, plan: RoundPlan, last: bool) -> tuple[Status | None, int]:
         """Run one round; return the status that ends the run after it, and the signal received, or 0."""
         setup, watch, exchange = self._setup, self._watch, self._exchange
         number = plan.round.number
+        self._watchdog.begin_round(plan.round.local_steps)
         self._before, self._after = self._after, self._before
         held = [Reference(vector.numpy(), setup.layout) for vector in self._before]
-        with watch.part("wait"):
-            reports = exchange.receive_reports(plan.assignment.counts)
-        with watch.part("receive"):  # also in a round that diverged: the senders are waiting
-            arrived = exchange.receive_messages(reports)
-        train_loss = self._train_loss(plan, reports)
-        by_position = dict(zip(plan.assignment.arrival_order, arrived, strict=True))
-        uplink_payload = self._average(plan, by_position, held)
+        arrivals = exchange.arrivals(plan.assignment.counts, watch.part("receive"))
+        collected = self._collector.collect(plan, arrivals, held)
+        reports = collected.reports
+        with watch.part("checkpoint"):
+            self._saver.write_rest()
+        with watch.part("aggregate"):
+            self._sum.div_(plan.round.weight)
+            if not math.isfinite(self._sum.sum().item()):
+                raise Diverged(f"the mean of the models in round {number}")
         downlink_payload, model_bytes = self._advance(plan, held)
         signal = self._signals.received or next((report.signal for report in reports if report.signal), 0)
         evaluated: dict[str, float] = {}
         status = Status.FINISHED if last else Status.INTERRUPTED if signal else None
-        due = number % setup.config.runtime.eval_every == 0 or status is not None
+        # Not after a signal: the run that goes on is to have the records of one that was never interrupted.
+        due = number % setup.config.runtime.eval_every == 0 or last
         target = setup.config.algorithm.target_accuracy
         if due and target is not None:
             # Before the broadcast, so that no client starts a round that nobody wants.
-            evaluated = self._evaluate_models()
+            evaluated = self.evaluate_models()
             if evaluated["test_accuracy"] >= target:
                 status = Status.TARGET
+        self._learn_speeds(plan, reports)
         with watch.part("broadcast"):
-            exchange.send_downlink(Command.CONTINUE if status is None else Command.FINISH, downlink_payload)
+            command = Command.CONTINUE if status is None else Command.FINISH
+            exchange.send_downlink(Downlink(command, downlink_payload, self._speeds.speeds))
+        with watch.part("checkpoint"):
+            self._saver.publish(self._saver.saved_by_others(reports))
         if due and not evaluated:
-            evaluated = self._evaluate_models()
+            evaluated = self.evaluate_models()
         uplink, downlink = self._accounting.close_round(
             plan,
-            uplink_payload,
+            collected.payload,
             sum(vector.size for vector in downlink_payload),
             model_bytes,
             exchange.meter.take(),
         )
         downlink_coders = Counter(name for vector in downlink_payload for name in coders_of(vector))
+        server_seconds = watch.lap()
         record = RoundRecord(
             round=number,
             local_steps=plan.round.local_steps,
             cohort=plan.cohort.tolist(),
-            train_loss=train_loss,
+            train_loss=collected.train_loss,
             control_sum_norm=float(self._control_sum.norm()) if self._control_sum.numel() else None,
-            uplink=replace(uplink, coders=self._coders),
+            uplink=replace(uplink, coders=collected.coders),
             downlink=replace(downlink, coders=downlink_coders),
             client_seconds=over_ranks(
                 dict(zip(REPORTED_PARTS, report.seconds.tolist(), strict=True)) for report in reports
             ),
-            server_seconds=watch.lap(),
+            server_seconds=server_seconds,
             **evaluated,
         )
         self._writer.write(record)
         self._summary.add(record)
         self._progress.update(record)
+        self._watchdog.end_round(record.seconds)
+        self._round = number
+        self._begin_checkpoint(plan, final=status is not None)
         return status, signal
 
-    def _train_loss(self, plan: RoundPlan, reports: list[RankReport]) -> float:
-        """Return the mean over the cohort, in client order, of the mean minibatch loss; raise Diverged."""
-        losses = np.empty(len(plan.cohort))
-        losses[plan.assignment.arrival_order] = np.concatenate([report.losses for report in reports])
-        for client, loss in zip(plan.cohort.tolist(), losses.tolist(), strict=True):
-            if not math.isfinite(loss):
-                raise Diverged(f"the training loss of client {client} in round {plan.round.number}")
-        for report in reports:
-            if (report.lengths == 0).any():
-                raise Diverged(f"the model of a client in round {plan.round.number}")
-        return math.fsum(losses.tolist()) / len(losses)
+    def _begin_checkpoint(self, plan: RoundPlan, final: bool) -> None:
+        """Begin to write the checkpoint of the round that has just been recorded, if one is due."""
+        self._saver.note(plan)
+        if is_due(plan.round.number, self._setup.config.runtime.checkpoint_every, final):
+            with self._watch.part("checkpoint"):
+                self._saver.begin(plan, self.state)
 
-    def _average(
-        self, plan: RoundPlan, messages: dict[int, list[np.ndarray]], held: Sequence[Reference]
-    ) -> int:
-        """Decode the uploads into their mean, in client order; return their bytes."""
-        payload, layout = 0, self._setup.layout
-        self._coders = Counter()
-        references = pick_references(self._setup.algorithm.uplink_references, held)
-        with self._watch.part("aggregate"):
-            self._sum.zero_()
-        with self._watch.part("decode"):
-            for position, weight in enumerate(plan.weights.tolist()):
-                vectors = zip(self._sum, messages[position], references, strict=True)
-                for total, message, reference in vectors:
-                    decode_add(message, layout, reference, total.numpy(), weight)
-                    payload += message.size
-                    self._coders.update(coders_of(message))
-        with self._watch.part("aggregate"):
-            self._sum.div_(plan.round.weight)
-            if not math.isfinite(self._sum.sum().item()):
-                raise Diverged(f"the mean of the models in round {plan.round.number}")
-        return payload
+    def _learn_speeds(self, plan: RoundPlan, reports: list[RankReport]) -> None:
+        compute = REPORTED_PARTS.index("compute")
+        work = [int(plan.work[list(positions)].sum()) for positions in plan.assignment.positions]
+        self._speeds.add(work, [0.0, *(float(report.seconds[compute]) for report in reports)])
 
     def _advance(self, plan: RoundPlan, held: Sequence[Reference]) -> tuple[list[np.ndarray], int]:
         """Compute the next broadcast from the mean, and the model that everyone goes on from.
@@ -241,7 +261,7 @@ class Server:
         except NonFiniteError as error:
             raise Diverged("the new model") from error
 
-    def _evaluate_models(self) -> dict[str, float]:
+    def evaluate_models(self) -> dict[str, float]:
         """Return the test figures of x, and the accuracy of C(x) where there is a compressor."""
         with self._watch.part("evaluate"):
             loss, accuracy = self._evaluate(self.model)

@@ -11,6 +11,7 @@ from fedcomloc_mpi.compressors import Compressor
 from fedcomloc_mpi.config import Config
 from fedcomloc_mpi.layout import Layout
 from fedcomloc_mpi.models.flat import FlatModel
+from fedcomloc_mpi.runtime.balance import step_work
 from fedcomloc_mpi.runtime.schedule import Assignment, assign, draw_cohort, local_steps
 from fedcomloc_mpi.runtime.training_data import TrainingData
 from fedcomloc_mpi.transport.world import World
@@ -21,13 +22,14 @@ from fedcomloc_mpi.wire import Reference, available
 class RoundPlan:
     """One round as all ranks derive it.
 
-    round: its numbers; cohort: its clients, int64 [m], ascending; weights: theirs in the mean, float64 [m]; assignment:
-    who runs whom.
+    round: its numbers; cohort: its clients, int64 [m], ascending; weights: theirs in the mean, float64 [m]; work: int64
+    [m], what a local step of each client costs; assignment: who runs whom.
     """
 
     round: Round
     cohort: np.ndarray
     weights: np.ndarray
+    work: np.ndarray
     assignment: Assignment
 
 
@@ -37,8 +39,8 @@ class Setup:
 
     uplink, downlink: the compressors of the two directions (the identity where nothing is lossy). deployed: C, the
     compressor of the model that a user would deploy; None for a method without one. initial: x_0, float32 [d]. weights:
-    of all clients in the mean, float64 [n], 1 on average. coders: the set that every rank's messages are written with
-    (`wire.available`).
+    of all clients in the mean, float64 [n], 1 on average. samples: int64 [n], how many each client has. coders: the set
+    that every rank's messages are written with (`wire.available`).
     """
 
     config: Config
@@ -51,12 +53,18 @@ class Setup:
     deployed: Compressor | None
     initial: Tensor
     weights: np.ndarray
+    samples: np.ndarray
     coders: int = field(default_factory=available)
 
     @property
     def layout(self) -> Layout:
         """Sizes of the model's parameter tensors."""
         return self.model.layout
+
+    def cohort(self, number: int) -> np.ndarray:
+        """Return the clients of round `number`, int64, ascending."""
+        data = self.config.data
+        return draw_cohort(self.config.algorithm.seed, number, data.clients, data.cohort)
 
     def uplink_reference(self, reference: Reference | None) -> Reference | None:
         """Return what a client's message may be coded against, of what both ends hold."""
@@ -66,11 +74,12 @@ class Setup:
         """Return what a broadcast may be coded against, of what both ends hold."""
         return reference if self.config.compression.downlink_reference == "on" else None
 
-    def plan(self, number: int) -> RoundPlan:
-        """Derive round `number` from the seed, without communication."""
+    def plan(self, number: int, speeds: np.ndarray | None = None) -> RoundPlan:
+        """Derive round `number` from the seed, and who runs whom from the ranks' `speeds` as the server sent them."""
         training, data = self.config.algorithm, self.config.data
         steps = local_steps(training.seed, number, training.p, training.local_steps)
-        cohort = draw_cohort(training.seed, number, data.clients, data.cohort)
+        cohort = self.cohort(number)
+        work = step_work(self.samples[cohort], training.batch_size)
         weights = self.weights[cohort]
         return RoundPlan(
             Round(
@@ -91,7 +100,8 @@ class Setup:
             ),
             cohort,
             weights,
-            assign(cohort, self.world.node_of),
+            work,
+            assign(cohort, self.world.node_of, work, speeds),
         )
 
 

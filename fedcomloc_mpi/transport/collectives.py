@@ -1,210 +1,113 @@
-"""The exchange of a round by MPI collectives: reports and messages up, one broadcast down.
+"""The exchange by MPI collectives: two MPI_Igatherv up, two MPI_Ibcast down.
 
-Up: every client rank sends a report of known size (what it was told to run is known on both sides) that holds the
-lengths of its messages, then the messages themselves, packed (two MPI_Igatherv). Down: a header of known size with a
-command and the lengths, then the packed vectors (two MPI_Ibcast). Both sides count the bytes that MPI delivers on
-their own: a broadcast of B bytes to R - 1 ranks is (R - 1) B, what rank 0 hands to itself is nothing.
+A library may relay a broadcast through other clients, in a tree. Messages of ranks that together might exceed one MPI
+call travel rank by rank instead, and a large broadcast in pieces.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import IntEnum
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 
 import numpy as np
 from mpi4py import MPI
 
+from fedcomloc_mpi.transport.exchange import (
+    MESSAGES_TAG,
+    Arrival,
+    Command,
+    Downlink,
+    Exchange,
+    at_least,
+    chunks,
+    joined,
+    split,
+    split_messages,
+    start_receive,
+    start_send,
+)
+from fedcomloc_mpi.transport.report import RankReport
 from fedcomloc_mpi.transport.wait import wait_all
-from fedcomloc_mpi.transport.world import SERVER, World
+from fedcomloc_mpi.transport.world import SERVER
 
 
-class Command(IntEnum):
-    """What the server tells the clients with every broadcast."""
+class CollectiveExchange(Exchange):
+    """See `Exchange`. Reports of all ranks come first, then the messages of all."""
 
-    CONTINUE = 0
-    FINISH = 1  # commit this round, then stop
-    ABANDON = 2  # nothing follows the header: drop this round, stop
-
-
-@dataclass
-class ByteMeter:
-    """Bytes that MPI delivered since the start, counted on this rank's own side, by direction."""
-
-    uplink: int = 0
-    downlink: int = 0
-    _taken: tuple[int, int] = (0, 0)
-
-    def take(self) -> tuple[int, int]:
-        """Return (uplink, downlink) bytes since the last call."""
-        taken, self._taken = self._taken, (self.uplink, self.downlink)
-        return self.uplink - taken[0], self.downlink - taken[1]
-
-    def check(self, world: World) -> None:
-        """Raise RuntimeError on every rank unless what was sent in a direction equals what was received.
-
-        All ranks must call this.
-        """
-        mine = np.array([self.uplink, self.downlink], dtype=np.int64) * (-1 if world.is_server else 1)
-        difference = np.empty(2, dtype=np.int64)
-        wait_all([world.comm.Iallreduce(mine, difference, op=MPI.SUM)])
-        for direction, bytes_off in zip(("uplink", "downlink"), difference.tolist(), strict=True):
-            if bytes_off:
-                raise RuntimeError(
-                    f"{direction}: clients and server disagree by {bytes_off} bytes on what travelled"
-                )
-
-
-@dataclass(frozen=True)
-class RankReport:
-    """What one client rank tells the server beside its messages.
-
-    signal: number of a signal that the rank has received, 0 for none. seconds: float64 [parts], the rank's own
-    durations since its last report. losses: float64 [clients], the mean minibatch loss of each of its clients, NaN
-    when that diverged. lengths: int64 [clients, vectors], bytes of each encoded vector; a client whose model is not
-    finite sends none, which shows as length 0.
-    """
-
-    signal: int
-    seconds: np.ndarray
-    losses: np.ndarray
-    lengths: np.ndarray
-
-    @staticmethod
-    def size(clients: int, parts: int, vectors: int) -> int:
-        """Return the bytes of a packed report."""
-        return 8 * (1 + parts + clients * (1 + vectors))
-
-    def pack(self) -> np.ndarray:
-        """Return the report as uint8, all fields as 8-byte little-endian words in the order of the attributes."""
-        return np.concatenate(
-            [
-                np.array([self.signal], dtype="<i8").view(np.uint8),
-                self.seconds.astype("<f8").view(np.uint8),
-                self.losses.astype("<f8").view(np.uint8),
-                np.ascontiguousarray(self.lengths, dtype="<i8").reshape(-1).view(np.uint8),
-            ]
-        )
-
-    @staticmethod
-    def unpack(data: np.ndarray, clients: int, parts: int, vectors: int) -> "RankReport":
-        """Return the report that `data` (uint8 [size(...)]) holds. Raises ValueError on a negative length."""
-        words = data[: 8 * (1 + parts + clients)].view("<f8")
-        lengths = data[8 * (1 + parts + clients) :].view("<i8").reshape(clients, vectors)
-        if (lengths < 0).any():
-            raise ValueError("a rank's report holds a negative message length")
-        signal = int(data[:8].view("<i8")[0])
-        return RankReport(signal, words[1 : 1 + parts].copy(), words[1 + parts :].copy(), lengths.copy())
-
-
-class CollectiveExchange:
-    """One rank's end of the exchange. Buffers grow to the largest round seen and are reused."""
-
-    def __init__(self, world: World, parts: int, uplink_vectors: int, downlink_vectors: int) -> None:
-        self.meter = ByteMeter()
-        self._world = world
-        self._parts = parts
-        self._uplink_vectors = uplink_vectors
-        self._header = np.zeros(1 + downlink_vectors, dtype="<i8")
-        self._reports = np.empty(0, dtype=np.uint8)
-        self._messages = np.empty(0, dtype=np.uint8)
-        self._broadcast = np.empty(0, dtype=np.uint8)
+    _reports = np.empty(0, dtype=np.uint8)
 
     def send_uplink(self, report: RankReport, messages: Sequence[np.ndarray]) -> None:
-        """Send a client rank's report and its encoded vectors (uint8 arrays, in the order of `report.lengths`)."""
-        packed = report.pack()
-        total = int(report.lengths.sum())
-        self._messages = _at_least(self._messages, total)
-        end = 0
-        for message in messages:
-            self._messages[end : end + message.size] = message
-            end += message.size
-        if end != total:
-            raise ValueError(f"the report announces {total} bytes of messages, but they have {end}")
-        comm = self._world.comm
-        wait_all([comm.Igatherv([packed, MPI.BYTE], None, root=SERVER)])
-        wait_all([comm.Igatherv([self._messages[:total], MPI.BYTE], None, root=SERVER)])
-        self.meter.uplink += packed.size + total
+        comm, header, packed = self._world.comm, report.pack(), self._pack_messages(report, messages)
+        self._wait([comm.Igatherv([header, MPI.BYTE], None, root=SERVER)])
+        if self._one_gather():
+            self._wait([comm.Igatherv([packed, MPI.BYTE], None, root=SERVER)])
+        else:
+            self._wait(start_send(comm, packed, SERVER, MESSAGES_TAG, self._chunk_bytes))
+        self.meter.uplink += header.size + packed.size
 
-    def receive_reports(
-        self, clients: Sequence[int], between: Callable[[], None] | None = None
-    ) -> list[RankReport]:
-        """Return every client rank's report; `clients` [size] says how many clients each rank runs (the server's is 0).
-
-        `between` is called between tests for arrival.
-        """
-        sizes = [0] + [RankReport.size(count, self._parts, self._uplink_vectors) for count in clients[1:]]
-        self._reports = _at_least(self._reports, sum(sizes))
-        self._gather(self._reports, sizes, between)
-        reports, start = [], 0
-        for count, size in zip(clients[1:], sizes[1:], strict=True):
-            data = self._reports[start : start + size]
-            reports.append(RankReport.unpack(data, count, self._parts, self._uplink_vectors))
-            start += size
-        return reports
-
-    def receive_messages(self, reports: Sequence[RankReport]) -> list[list[np.ndarray]]:
-        """Return the encoded vectors, in the order of ranks and of each rank's clients: uint8 views [clients][vectors].
-
-        The views are overwritten by the next round.
-        """
+    def arrivals(self, clients: Sequence[int], receiving: AbstractContextManager[None]) -> Iterator[Arrival]:
+        reports = self._receive_reports(clients)
         sizes = [0] + [int(report.lengths.sum()) for report in reports]
-        self._messages = _at_least(self._messages, sum(sizes))
-        self._gather(self._messages, sizes, None)
-        messages, start = [], 0
-        for report in reports:
-            for lengths in report.lengths:
-                vectors = []
-                for length in lengths:
-                    vectors.append(self._messages[start : start + int(length)])
-                    start += int(length)
-                messages.append(vectors)
-        return messages
+        with receiving:
+            self._messages = at_least(self._messages, sum(sizes))
+            if self._one_gather():
+                self._gather(self._messages, sizes)
+            else:
+                self._receive_each(self._messages, sizes)
+        views = split(self._messages, sizes)
+        for rank, report in enumerate(reports, start=1):
+            yield Arrival(rank, report, split_messages(views[rank], report))
 
-    def send_downlink(self, command: Command, vectors: Sequence[np.ndarray]) -> None:
-        """Broadcast a command and the encoded vectors (uint8 arrays; none with ABANDON)."""
-        self._header[:] = 0
-        self._header[0] = command
-        for position, vector in enumerate(vectors, start=1):
-            self._header[position] = vector.size
+    def send_downlink(self, downlink: Downlink) -> None:
         comm, receivers = self._world.comm, self._world.size - 1
-        wait_all([comm.Ibcast(self._header, root=SERVER)])
-        self.meter.downlink += receivers * self._header.nbytes
-        if not vectors:
-            return
-        payload = vectors[0] if len(vectors) == 1 else np.concatenate(vectors)
-        wait_all([comm.Ibcast(payload, root=SERVER)])
-        self.meter.downlink += receivers * payload.size
+        header = self._pack_header(downlink)
+        self._wait([comm.Ibcast(header, root=SERVER)])
+        self.meter.downlink += receivers * header.nbytes
+        if downlink.vectors:
+            payload = joined(downlink.vectors)
+            for chunk in chunks(payload, self._chunk_bytes):
+                self._wait([comm.Ibcast(chunk, root=SERVER)])
+            self.meter.downlink += receivers * payload.size
 
-    def receive_downlink(self, between: Callable[[], None] | None = None) -> tuple[Command, list[np.ndarray]]:
-        """Return the server's command and the encoded vectors: uint8 views, overwritten by the next round."""
+    def receive_downlink(self) -> Downlink:
         comm = self._world.comm
-        wait_all([comm.Ibcast(self._header, root=SERVER)], between)
+        self._wait([comm.Ibcast(self._header, root=SERVER)])
         self.meter.downlink += self._header.nbytes
-        command, lengths = Command(int(self._header[0])), self._header[1:].tolist()
+        command, lengths, speeds = self._unpack_header()
         if command is Command.ABANDON:
-            return command, []
-        if min(lengths) < 0:
-            raise ValueError("the server's header holds a negative length")
-        total = sum(lengths)
-        self._broadcast = _at_least(self._broadcast, total)
-        wait_all([comm.Ibcast(self._broadcast[:total], root=SERVER)], between)
-        self.meter.downlink += total
-        vectors, start = [], 0
-        for length in lengths:
-            vectors.append(self._broadcast[start : start + length])
-            start += length
-        return command, vectors
+            return Downlink(command, [], speeds)
+        payload = self._broadcast_buffer(sum(lengths))
+        for chunk in chunks(payload, self._chunk_bytes):
+            self._wait([comm.Ibcast(chunk, root=SERVER)])
+        self.meter.downlink += payload.size
+        return Downlink(command, split(payload, lengths), speeds)
 
-    def _gather(self, into: np.ndarray, sizes: Sequence[int], between: Callable[[], None] | None) -> None:
+    def _receive_reports(self, clients: Sequence[int]) -> list[RankReport]:
+        sizes = [0] + [RankReport.size(count, self._parts, self._uplink_vectors) for count in clients[1:]]
+        self._reports = at_least(self._reports, sum(sizes))
+        self._gather(self._reports, sizes)
+        views = split(self._reports, sizes)
+        return [
+            RankReport.unpack(view, count, self._parts, self._uplink_vectors)
+            for view, count in zip(views[1:], clients[1:], strict=True)
+        ]
+
+    def _one_gather(self) -> bool:
+        """Whether what all ranks send is certain to fit one call; the same on every rank."""
+        return self._cohort * self._uplink_vectors * self._largest_message <= self._chunk_bytes
+
+    def _gather(self, into: np.ndarray, sizes: Sequence[int]) -> None:
         counts = np.array(sizes, dtype=np.int64)
         starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
         nothing = np.empty(0, dtype=np.uint8)
-        request = self._world.comm.Igatherv(
-            [nothing, MPI.BYTE], [into, counts, starts, MPI.BYTE], root=SERVER
-        )
-        wait_all([request], between)
+        received = [into, counts, starts, MPI.BYTE]
+        self._wait([self._world.comm.Igatherv([nothing, MPI.BYTE], received, root=SERVER)])
         self.meter.uplink += int(counts.sum())
 
+    def _receive_each(self, into: np.ndarray, sizes: Sequence[int]) -> None:
+        requests = []
+        for rank, view in enumerate(split(into, sizes)):
+            requests += start_receive(self._world.comm, view, rank, MESSAGES_TAG, self._chunk_bytes)
+        self._wait(requests)
+        self.meter.uplink += sum(sizes)
 
-def _at_least(buffer: np.ndarray, size: int) -> np.ndarray:
-    """Return `buffer`, or a larger one when it has less than `size` bytes."""
-    return buffer if buffer.size >= size else np.empty(max(size, 2 * buffer.size), dtype=np.uint8)
+    def _wait(self, requests: Sequence[MPI.Request]) -> None:
+        wait_all(requests, self._watchdog.wait())

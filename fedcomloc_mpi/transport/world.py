@@ -11,6 +11,7 @@ from fedcomloc_mpi.errors import AgreedError, UserError
 from fedcomloc_mpi.transport.wait import wait_all
 
 SERVER = 0
+CHUNK_BYTES = 1 << 30  # the most that one MPI call moves: MPI 3 counts with 32 bits
 _SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "SLURM_STEP_NUM_TASKS")
 _ERROR_BYTES = 2048
 
@@ -21,13 +22,14 @@ class World:
 
     comm: all ranks; rank 0 is the server, the others host clients. node: the ranks that share memory with this one, in
     world order. node_of: for each rank the number of the node that it runs on, nodes numbered in the order of their
-    lowest rank. hosts: the processor name of each rank.
+    lowest rank. hosts: the processor name of each rank. processes: its process id there.
     """
 
     comm: MPI.Intracomm
     node: MPI.Comm
     node_of: tuple[int, ...]
     hosts: tuple[str, ...]
+    processes: tuple[int, ...]
 
     @property
     def rank(self) -> int:
@@ -49,6 +51,11 @@ class World:
         """Whether this is the lowest rank of its node: the one that reads files for the others."""
         return self.node.rank == 0
 
+    def name(self, rank: int) -> str:
+        """Return a rank with its process and host, for messages."""
+        who = f"rank {rank}, the server" if rank == SERVER else f"rank {rank}"
+        return f"{who} (process {self.processes[rank]} on {self.hosts[rank]})"
+
     def agree(self, error: UserError | None) -> None:
         """Raise on every rank if any rank calls this with an error; all ranks must call it (MPI_Iallgather).
 
@@ -64,6 +71,12 @@ class World:
         for row in everyone:
             if row[0]:
                 raise AgreedError(row[1:].tobytes().rstrip(b"\0").decode(errors="replace"))
+
+    def broadcast(self, array: np.ndarray) -> None:
+        """Give the server's `array`, contiguous and of any size, to all ranks (MPI_Ibcast); all ranks call this."""
+        data = array.reshape(-1).view(np.uint8)
+        for start in range(0, data.size, CHUNK_BYTES):
+            wait_all([self.comm.Ibcast(data[start : start + CHUNK_BYTES], root=SERVER)])
 
     def barrier(self) -> None:
         """Wait for all ranks without spinning (MPI_Ibarrier)."""
@@ -108,17 +121,23 @@ def open_world(comm: MPI.Intracomm) -> World:
     node = comm.Split_type(MPI.COMM_TYPE_SHARED, key=comm.rank)
     leader = np.array([comm.rank], dtype=np.int64)
     wait_all([node.Ibcast(leader, root=0)])
-    leaders = np.empty(comm.size, dtype=np.int64)
-    wait_all([comm.Iallgather(leader, leaders)])
+    leaders = _of_all_ranks(comm, leader)[:, 0]
     numbers = {int(lowest): number for number, lowest in enumerate(sorted(set(leaders.tolist())))}
     name = np.zeros(256, dtype=np.uint8)
     text = MPI.Get_processor_name().encode()[:256]
     name[: len(text)] = np.frombuffer(text, dtype=np.uint8)
-    names = np.zeros((comm.size, 256), dtype=np.uint8)
-    wait_all([comm.Iallgather(name, names)])
+    names = _of_all_ranks(comm, name)
+    processes = _of_all_ranks(comm, np.array([os.getpid()], dtype=np.int64))[:, 0]
     return World(
         comm=comm,
         node=node,
         node_of=tuple(numbers[int(lowest)] for lowest in leaders),
         hosts=tuple(row.tobytes().rstrip(b"\0").decode(errors="replace") for row in names),
+        processes=tuple(processes.tolist()),
     )
+
+
+def _of_all_ranks(comm: MPI.Intracomm, mine: np.ndarray) -> np.ndarray:
+    everyone = np.zeros((comm.size, mine.size), dtype=mine.dtype)
+    wait_all([comm.Iallgather(mine, everyone)])
+    return everyone

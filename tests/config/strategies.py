@@ -33,8 +33,11 @@ def allowed(option: Option):
 
 
 @st.composite
-def chosen_values(draw, without=("clients", "cohort")):
-    """Some options, with values that go together. The cohort fits the clients when both are drawn."""
+def chosen_values(draw, without=("clients", "cohort", "resume", "allow_config_change")):
+    """Some options, with values that go together. The cohort fits the clients when both are drawn.
+
+    resume and what goes with it are left out: its value is the folder of a run.
+    """
     names = draw(st.sets(st.sampled_from([name for name in OPTIONS if name not in without])))
     algorithm = draw(allowed(OPTIONS["algorithm"]))
     values = {"algorithm": algorithm} if draw(st.booleans()) or algorithm != "fedcomloc-com" else {}

@@ -65,7 +65,9 @@ def test_flags_files_and_python_agree(values, tmp_path_factory):
     by_file = load_config(["--config", path])
     assert to_flat(by_file.config) == {**to_flat(by_flags.config), "out": None}
     for name, value in to_flat(by_file.config).items():
-        assert by_file.sources[name] == ("default" if value is None else f"file {path}")
+        assert by_file.sources[name] == (
+            "default" if value is None or not OPTIONS[name].saved else f"file {path}"
+        )
 
 
 def test_a_flag_wins_over_the_file_and_sources_say_so(tmp_path):

@@ -51,7 +51,7 @@ def test_config_toml_is_one_flat_table_of_every_value_that_is_set():
     config = make_config(out="somewhere", data_dir="data")
     table = tomllib.loads(to_toml(config))
     assert table == {
-        name: value for name, value in to_flat(config).items() if value is not None and name != "out"
+        name: value for name, value in to_flat(config).items() if value is not None and OPTIONS[name].saved
     }
     assert table["density"] == 0.1
     assert table["bits"] == 32

@@ -3,7 +3,8 @@
     mpirun -n 3 python tests/jobs/faults.py FAULT RANK ROUND FLAG...
 
 The product is not touched: the algorithm's functions are replaced before `main` is called. Client ranks have their
-fault at the start of their first client's local steps, rank 0 when it has gathered the round's uploads.
+fault at the start of their first client's local steps, rank 0 when it has gathered the round's uploads. Just before, a
+rank writes into ./mapped.txt which files of /dev/shm it has mapped, for a test to see that none is left.
 """
 
 import os
@@ -12,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from fedcomloc_mpi import train
 from fedcomloc_mpi.transport.launcher import launched_rank
@@ -34,6 +36,7 @@ def stuck() -> None:
 
 
 FAULTS: dict[str, Callable[[], object]] = {
+    "none": lambda: None,
     "raise": raise_error,
     "exit-0": lambda: sys.exit(0),
     "exit-7": lambda: sys.exit(7),
@@ -49,6 +52,12 @@ def slow_commit() -> None:
     time.sleep(0.2)
 
 
+def note_shared_memory() -> None:
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    names = {line.split(maxsplit=5)[5].removesuffix(" (deleted)") for line in lines if "/dev/shm/" in line}
+    Path("mapped.txt").write_text("\n".join(sorted(names)))
+
+
 def install(fault: Callable[[], object], function: str, round: int) -> None:
     """Call `fault` before the algorithm's `function` in round number `round`, or in every round if that is 0."""
     from fedcomloc_mpi.algorithms import ALGORITHMS
@@ -60,6 +69,7 @@ def install(fault: Callable[[], object], function: str, round: int) -> None:
         def with_fault(self, numbers, *arguments, original=original):
             if round in (0, numbers.number) and numbers.number not in struck:
                 struck.add(numbers.number)  # once a round, however many clients this rank runs
+                note_shared_memory()
                 fault()
             return original(self, numbers, *arguments)
 

@@ -41,6 +41,8 @@ COMMAND_LINES = {
     "density 1.5": ("--density 1.5", "--density is 1.5: .*above 0 and at most 1"),
     "bits 0": ("--bits 0", "--bits is 0: .*1 to 16 or 32"),
     "bits 17": ("--bits 17", "--bits is 17: .*1 to 16 or 32"),
+    "compressor with fedavg": ("--algorithm fedavg --density 0.1", "--density is 0.1: fedavg .*fedcomloc-com.*"),
+    "quantizer with fedavg": ("--algorithm fedavg --bits 8", "--bits is 8: fedavg .*fedcomloc-com.*"),
     "compressor with scaffnew": (
         "--algorithm scaffnew --density 0.1",
         "--density is 0.1: scaffnew .*fedcomloc-com.*",

@@ -17,6 +17,7 @@ from tests.mpirun import Job, mpirun
 ROUNDS = 7
 DENSITY = 0.1
 FILES = {
+    "checkpoints",
     "config.toml",
     "environment.json",
     "partition.npz",

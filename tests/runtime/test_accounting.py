@@ -42,6 +42,7 @@ def setup(
         deployed=None,
         initial=model.vector,
         weights=np.ones(9),
+        samples=np.full(9, 5),
     )
 
 
@@ -56,11 +57,13 @@ def plan(*cohort: int) -> RoundPlan:
         cohort=members,
         weight=float(members),
     )
-    return RoundPlan(round, np.array(cohort, dtype=np.int64), np.ones(members), Assignment(()))
+    return RoundPlan(
+        round, np.array(cohort, dtype=np.int64), np.ones(members), np.ones(members), Assignment(())
+    )
 
 
 def test_uncompressed() -> None:
-    up, down = Accounting(setup(None, None), 72).close_round(plan(1, 4, 6), 210, 71, 71, (300, 900))
+    up, down = Accounting(setup(None, None), 0, 72).close_round(plan(1, 4, 6), 210, 71, 71, (300, 900))
     assert up.to_dict() == {
         "paper_bytes": 120.0,
         "bound_bytes": 120.0,
@@ -80,7 +83,7 @@ def test_uncompressed() -> None:
 
 def test_topk_keeps_four_of_ten() -> None:
     compressed = setup(DirectionConfig(0.35, 32, "max", "own"), None)
-    up, down = Accounting(compressed, 0).close_round(plan(0, 1), 1, 1, 1, (0, 0))
+    up, down = Accounting(compressed, 0, 0).close_round(plan(0, 1), 1, 1, 1, (0, 0))
     # C(10, 4) = 210.
     assert up.paper_bytes == 2 * 4 * 32 / 8
     assert up.bound_bytes == approx(2 * (np.log2(210) + 4 * 32) / 8, rel=1e-12)
@@ -89,7 +92,7 @@ def test_topk_keeps_four_of_ten() -> None:
 
 def test_quantization_has_a_sign_and_scales() -> None:
     compressed = setup(DirectionConfig(1.0, 4, "max", "own"), DirectionConfig(0.5, 7, "max", "own"))
-    up, down = Accounting(compressed, 0).close_round(plan(0, 1), 1, 1, 1, (0, 0))
+    up, down = Accounting(compressed, 0, 0).close_round(plan(0, 1), 1, 1, 1, (0, 0))
     assert up.paper_bytes == 2 * 10 * 4 / 8
     assert up.bound_bytes == approx(2 * (10 * 5 / 8 + 4 * 5), rel=1e-12)
     # C(10, 5) = 252.
@@ -98,14 +101,14 @@ def test_quantization_has_a_sign_and_scales() -> None:
 
 
 def test_all_vectors_that_travel_count() -> None:
-    up, down = Accounting(setup(None, None, SeveralVectors()), 0).close_round(plan(0, 1), 1, 1, 1, (0, 0))
+    up, down = Accounting(setup(None, None, SeveralVectors()), 0, 0).close_round(plan(0, 1), 1, 1, 1, (0, 0))
     assert up.paper_bytes == up.bound_bytes == 2 * 2 * 40
     assert down.paper_bytes == down.bound_bytes == 2 * 3 * 40
 
 
 def test_device_bytes_by_hand() -> None:
     """A newcomer takes the model of the round before on its own; who took part then holds it already."""
-    accounting = Accounting(setup(None, None), 72)
+    accounting = Accounting(setup(None, None), 0, 72)
     device = []
     for cohort, downlink, alone in [
         ((1, 4, 6), 50, 60),  # all are new: 3 x 72

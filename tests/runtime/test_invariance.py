@@ -18,10 +18,12 @@ from tests.runtime.trajectory import BYTES, CLOSE, EXACT, rounds_of, trajectory
 
 RANKS = (2, 4, 11)
 NAMES = list(CONFIGURATIONS)
-# Besides: the same numbers when ranks lag behind, and when they are spread over two nodes.
+# Besides: the same numbers when ranks lag behind, when they are spread over two nodes, by the other exchange, and when
+# the clients are spread unevenly.
 VARIANTS = {
-    4: ["density-0.1@nodes", "another-seed@late"],
-    11: ["density-0.1@late", "density-0.1-bits-4@nodes"],
+    2: ["density-0.1@p2p"],
+    4: ["density-0.1@nodes", "another-seed@late", "density-0.1@p2p", "bits-8@slow"],
+    11: ["density-0.1@late", "density-0.1-bits-4@nodes", "density-0.1@p2p", "scaffnew@p2p"],
 }
 GOLDEN = Path(__file__).parent / "golden"
 # The model: Linear(64, 200), Linear(200, 200), Linear(200, 10), with biases.
@@ -73,7 +75,8 @@ def assert_same_run(one: Path, other: Path) -> None:
         assert {name: parts[name].tolist() for name in parts} == {
             name: others[name].tolist() for name in others
         }
-    assert (one / "config.toml").read_text() == (other / "config.toml").read_text()
+    settings, others = (tomllib.loads((folder / "config.toml").read_text()) for folder in (one, other))
+    assert settings | {"exchange": ""} == others | {"exchange": ""}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -86,7 +89,9 @@ def test_any_number_of_ranks_gives_the_same_run(folder_of: Folder, ranks: int, n
 @pytest.mark.parametrize(
     ("ranks", "name"), [(ranks, name) for ranks, names in VARIANTS.items() for name in names]
 )
-def test_neither_timing_nor_nodes_change_the_run(folder_of: Folder, ranks: int, name: str) -> None:
+def test_neither_timing_nor_nodes_nor_the_exchange_change_the_run(
+    folder_of: Folder, ranks: int, name: str
+) -> None:
     assert_same_run(folder_of(2, name.partition("@")[0]), folder_of(ranks, name))
 
 
@@ -153,6 +158,21 @@ def test_bytes_sent_are_bytes_received_and_recorded(folder_of: Folder, ranks: in
         received = sum(sum(client["down"][collectives]) for client in clients)
         assert sent == received == record["downlink"]["mpi_bytes"]
     assert len(server["received_up"]) == 2 * len(records)
+
+
+@pytest.mark.parametrize("ranks", RANKS)
+def test_bytes_of_point_to_point_messages(folder_of: Folder, ranks: int) -> None:
+    """Every call is counted, one for each rank and message; both exchanges deliver the same bytes."""
+    folder = folder_of(ranks, "density-0.1@p2p")
+    records, others = rounds_of(folder), rounds_of(folder_of(ranks, "density-0.1"))
+    server, *clients = json.loads(folder.with_name(f"{folder.name}.json").read_text())
+    for side, sent, received in [
+        ("uplink", [client["sent_up"] for client in clients], [server["received_up"]]),
+        ("downlink", [server["down"]], [client["down"] for client in clients]),
+    ]:
+        total = sum(record[side]["mpi_bytes"] for record in records)
+        assert sum(map(sum, sent)) == sum(map(sum, received)) == total
+        assert total == sum(record[side]["mpi_bytes"] for record in others)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -108,12 +108,37 @@ def test_a_cohort_is_spread_over_the_client_ranks(layout: tuple[list[int], int],
         assert max(counts) - min(counts) <= 1
 
 
-@given(st.integers(2, 20), cohorts())
-def test_on_one_node_each_rank_gets_a_block_of_neighbours(ranks: int, sizes: tuple[int, int]) -> None:
-    cohort = draw_cohort(1, 1, *sizes)
-    assignment = assign(cohort, [0] * ranks)
-    assert assignment.arrival_order == list(range(len(cohort)))
-    assert max(assignment.counts[1:]) - min(assignment.counts[1:]) <= 1
+@st.composite
+def loads(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """The work of the members of a cohort, and the speeds of the ranks of one node."""
+    work = draw(st.lists(st.integers(1, 1000), min_size=1, max_size=30))
+    speeds = draw(st.lists(st.integers(256, 4096), min_size=2, max_size=12))
+    return np.array(work), np.array(speeds)
+
+
+@given(loads())
+def test_nobody_would_be_done_earlier_elsewhere(load: tuple[np.ndarray, np.ndarray]) -> None:
+    """Of the clients of a rank, the one given to it last could not have been done earlier by another rank."""
+    work, speeds = load
+    ranks = len(speeds)
+    assignment = assign(np.arange(len(work)), [0] * ranks, work, speeds)
+    assert sorted(assignment.arrival_order) == list(range(len(work)))
+    done = np.array([work[list(positions)].sum() for positions in assignment.positions]) / speeds
+    for rank in range(1, ranks):
+        if assignment.positions[rank]:
+            last = min(work[list(assignment.positions[rank])])
+            assert all(done[rank] <= done[other] + last / speeds[other] + 1e-9 for other in range(1, ranks))
+
+
+def test_a_fast_rank_gets_more_and_a_slow_one_less() -> None:
+    speeds = [1024, 2048, 1024, 512]
+    counts = assign(np.arange(14), [0] * 4, np.full(14, 96), speeds).counts
+    assert counts == [0, 8, 4, 2]
+
+
+def test_much_work_is_dealt_out_first() -> None:
+    assignment = assign(np.arange(5), [0] * 3, np.array([1, 1, 1, 1, 4]))
+    assert assignment.positions == ((), (4,), (0, 1, 2, 3))
 
 
 def test_one_client_for_each_rank_whichever_are_drawn() -> None:
@@ -161,7 +186,9 @@ def test_the_plan_of_a_round(kind: str, p: float) -> None:
     weights = np.linspace(0.2, 1.8, 9)
     model = FlatModel(torch.nn.Linear(2, 2))
     identity = build_compressor(None, model.layout)
-    world = World(comm=cast(MPI.Intracomm, None), node=cast(MPI.Comm, None), node_of=(0, 0, 0), hosts=())
+    world = World(
+        comm=cast(MPI.Intracomm, None), node=cast(MPI.Comm, None), node_of=(0, 0, 0), hosts=(), processes=()
+    )
     setup = Setup(
         config=config,
         world=world,
@@ -173,6 +200,7 @@ def test_the_plan_of_a_round(kind: str, p: float) -> None:
         deployed=None,
         initial=model.vector,
         weights=weights,
+        samples=np.array([5, 40, 7, 90, 3, 3, 64, 30, 31]),
     )
     for number in (1, 2, 40):
         plan = setup.plan(number)
@@ -185,7 +213,10 @@ def test_the_plan_of_a_round(kind: str, p: float) -> None:
         assert plan.weights.tolist() == weights[plan.cohort].tolist()
         assert plan.round.weight == pytest.approx(plan.weights.sum(), rel=1e-15)
         assert plan.cohort.tolist() == draw_cohort(3, number, 9, 4).tolist()
-        assert plan.assignment == assign(plan.cohort, (0, 0, 0))
+        assert plan.work.tolist() == [min(setup.samples[client], 32) + 32 for client in plan.cohort]
+        assert plan.assignment == assign(plan.cohort, (0, 0, 0), plan.work)
+        speeds = np.array([1024, 1024, 4096])
+        assert setup.plan(number, speeds).assignment == assign(plan.cohort, (0, 0, 0), plan.work, speeds)
         other = replace(setup, world=replace(world, node_of=(0,) * 11)).plan(number)
         assert other.round == plan.round
         assert other.cohort.tolist() == plan.cohort.tolist()

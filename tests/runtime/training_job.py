@@ -4,8 +4,9 @@
 FOLDER/NAME and leaves FOLDER/NAME.json with bytes that were counted here, outside the program: at the calls of MPI, and
 as lengths of what the coder returned.
 
-NAME may end in "@late", where the ranks finish a round at very different times, or in "@nodes", where the ranks believe
-that they run on two machines.
+NAME may end in "@late", where the ranks finish a round at very different times, in "@nodes", where the ranks believe
+that they run on two machines, in "@p2p", for the other exchange, or in "@slow", where the server believes that some
+ranks are much faster than others.
 """
 
 import dataclasses
@@ -21,6 +22,9 @@ from mpi4py import MPI
 
 from fedcomloc_mpi.config import make_config
 from fedcomloc_mpi.runtime import client, job, server
+from fedcomloc_mpi.runtime.balance import SpeedMeter
+from fedcomloc_mpi.transport.exchange import Exchange
+from fedcomloc_mpi.transport.registry import EXCHANGES
 from fedcomloc_mpi.transport.world import World, open_world
 from fedcomloc_mpi.wire import Encoded, decode_into, encode
 from tests.transport.worlds import world_of
@@ -105,7 +109,7 @@ class Counts:
 
 
 class CountingComm:
-    """A communicator that counts the bytes of the collectives that a round consists of."""
+    """A communicator that counts the bytes of the calls that the exchange of a round consists of."""
 
     def __init__(self, comm: MPI.Intracomm, counts: Counts) -> None:
         self._comm, self._counts = comm, counts
@@ -113,7 +117,7 @@ class CountingComm:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._comm, name)
 
-    def Igatherv(self, send: Any, receive: Any, root: int) -> MPI.Request:
+    def Igatherv(self, send: list[Any], receive: Any, root: int) -> MPI.Request:
         if receive is not None:
             self._counts.received_up.append(int(sum(receive[1])))
         elif len(self._counts.sent_up) % 2 == 0:  # the reports; the messages follow
@@ -127,16 +131,31 @@ class CountingComm:
             self._counts.close_round()
         return self._comm.Ibcast(buffer, root=root)
 
+    def Isend(self, buffer: np.ndarray, dest: int, tag: int) -> MPI.Request:
+        (self._counts.sent_up if dest == 0 else self._counts.down).append(buffer.nbytes)
+        return self._comm.Isend(buffer, dest=dest, tag=tag)
+
+    def Irecv(self, buffer: np.ndarray, source: int, tag: int) -> MPI.Request:
+        (self._counts.down if source == 0 else self._counts.received_up).append(buffer.nbytes)
+        return self._comm.Irecv(buffer, source=source, tag=tag)
+
 
 def train(comm: MPI.Intracomm, folder: Path, name: str) -> None:
     """Run one configuration on all ranks."""
     configuration, _, variant = name.partition("@")
     counts = Counts()
+    exchange = "p2p" if variant == "p2p" else "collectives"
 
     def opened(comm: MPI.Intracomm) -> World:
         node_of = [rank % 2 for rank in range(comm.size)]
-        world = world_of(comm, node_of) if variant == "nodes" else open_world(comm)
-        return dataclasses.replace(world, comm=CountingComm(world.comm, counts))  # type: ignore[arg-type]
+        return world_of(comm, node_of) if variant == "nodes" else open_world(comm)
+
+    def counted(world: World, *arguments: Any, **named: Any) -> Exchange:
+        comm: Any = CountingComm(world.comm, counts)
+        return EXCHANGES[exchange](dataclasses.replace(world, comm=comm), *arguments, **named)
+
+    def uneven(meter: SpeedMeter) -> np.ndarray:
+        return np.array([1024 * 4 ** (rank % 3) // 4 for rank in range(comm.size)])
 
     def decode_late(*arguments: Any) -> None:
         """Let other ranks start the next round while this one has not yet finished the last one."""
@@ -145,11 +164,13 @@ def train(comm: MPI.Intracomm, folder: Path, name: str) -> None:
 
     with (
         patch.object(job, "open_world", opened),
+        patch.object(job, "EXCHANGES", {exchange: counted}),
+        patch.object(SpeedMeter, "speeds", property(uneven) if variant == "slow" else SpeedMeter.speeds),
         patch.object(client, "encode", counts.spy_client),
         patch.object(server, "encode", counts.spy_server),
         patch.object(client, "decode_into", decode_late if variant == "late" else decode_into),
     ):
-        values = COMMON | CONFIGURATIONS[configuration] | {"out": str(folder / name)}
+        values = COMMON | CONFIGURATIONS[configuration] | {"out": str(folder / name), "exchange": exchange}
         ending = job.run(comm, make_config(**values))
     assert ending.rounds == COMMON["rounds"], ending
     facts = comm.gather(counts.facts())

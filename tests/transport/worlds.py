@@ -1,5 +1,6 @@
 """Worlds for tests: what `open_world` makes, on chosen ranks and with made-up nodes."""
 
+import os
 from collections.abc import Sequence
 
 from mpi4py import MPI
@@ -15,4 +16,5 @@ def world_of(comm: MPI.Intracomm, node_of: Sequence[int] | None = None) -> World
         node=comm.Split(nodes[comm.rank], comm.rank),
         node_of=nodes,
         hosts=tuple(f"host{node}" for node in nodes),
+        processes=tuple(comm.allgather(os.getpid())),
     )

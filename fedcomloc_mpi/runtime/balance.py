@@ -1,0 +1,44 @@
+"""How much a client has to do, and how fast the ranks have proven to be."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fedcomloc_mpi.transport.exchange import USUAL_SPEED
+
+# What a local step costs beside its samples, in samples: measured with the two networks of this project.
+_STEP_OVERHEAD = 32
+_MEMORY = 0.7  # weight of the past in the running mean of a rank's speed
+_ALIKE = 1.25  # ranks that differ by less are taken for equal: a machine's noise must not move clients about
+_SLOWEST, _FASTEST = 0.25, 4.0
+
+
+def step_work(samples: np.ndarray, batch_size: int) -> np.ndarray:
+    """Return what one local step of each client costs, int64, in samples; `samples`: int64, of each client."""
+    return (np.minimum(samples, batch_size) if batch_size else samples) + _STEP_OVERHEAD
+
+
+class SpeedMeter:
+    """Learns from the rounds how fast each rank computes; on the server."""
+
+    def __init__(self, ranks: int) -> None:
+        self._relative = np.ones(ranks)
+
+    @property
+    def speeds(self) -> np.ndarray:
+        """int64 [ranks], USUAL_SPEED for a rank that is as fast as most."""
+        relative = np.where((self._relative < _ALIKE) & (self._relative > 1 / _ALIKE), 1.0, self._relative)
+        speeds: np.ndarray = np.rint(relative.clip(_SLOWEST, _FASTEST) * USUAL_SPEED).astype(np.int64)
+        return speeds
+
+    def add(self, work: Sequence[float], seconds: Sequence[float]) -> None:
+        """Learn from one round: what each rank had to do, and the seconds that it computed, [ranks] both.
+
+        Ranks without work or time, such as the server, keep their speed.
+        """
+        done, taken = np.asarray(work, dtype=np.float64), np.asarray(seconds, dtype=np.float64)
+        known = (done > 0) & (taken > 0)
+        if np.count_nonzero(known) < 2:
+            return
+        rate = done[known] / taken[known]
+        self._relative[known] = _MEMORY * self._relative[known] + (1 - _MEMORY) * rate / np.median(rate)

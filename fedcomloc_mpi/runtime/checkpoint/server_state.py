@@ -1,0 +1,100 @@
+"""The state file of a checkpoint: what the server holds, and which other files belong to it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedcomloc_mpi.errors import UserError
+from fedcomloc_mpi.runtime.checkpoint.container import (
+    ContainerWriter,
+    DamagedFile,
+    FileRef,
+    open_container,
+)
+from fedcomloc_mpi.runtime.checkpoint.names import state_name
+
+Chains = Mapping[int, Sequence[FileRef]]
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """What the server's next round depends on.
+
+    round: the last one completed. broadcast: float32 [vectors, d], what every rank goes on from; server_vectors:
+    float64 [vectors, d]; control_sum: float64 [d], or empty; model_bytes: size of the model coded on its own.
+    """
+
+    round: int
+    broadcast: np.ndarray
+    server_vectors: np.ndarray
+    control_sum: np.ndarray
+    model_bytes: int
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """A state file that has been read: the state, each node's files with rows, oldest first, and what the job was."""
+
+    state: ServerState
+    chains: Chains
+    shape: dict[str, Any]
+
+
+class StateWriter:
+    """Writes one state file, which appears when it is finished."""
+
+    def __init__(self, folder: Path, state: ServerState, shape: Mapping[str, Any]) -> None:
+        """`shape`: what a job that resumes must have in common, for `check_shape`."""
+        self._state, self._shape = state, shape
+        self._file = ContainerWriter(folder / state_name(state.round))
+        self._file.add("broadcast", state.broadcast)
+        self._file.add("server_vectors", state.server_vectors)
+        self._file.add("control_sum", state.control_sum)
+
+    def finish(self, chains: Chains) -> None:
+        """Make the file appear, and with it the checkpoint."""
+        self._file.finish(
+            {
+                "round": self._state.round,
+                "model_bytes": self._state.model_bytes,
+                "shape": self._shape,
+                "files": {node: [list(file) for file in files] for node, files in chains.items()},
+            }
+        )
+
+    def discard(self) -> None:
+        """Remove what has been written."""
+        self._file.discard()
+
+
+def read_state(path: Path) -> SavedState:
+    """Read a state file. Raises DamagedFile."""
+    container = open_container(path)
+    facts = container.facts
+    try:
+        state = ServerState(
+            round=int(facts["round"]),
+            broadcast=container.array("broadcast"),
+            server_vectors=container.array("server_vectors"),
+            control_sum=container.array("control_sum"),
+            model_bytes=int(facts["model_bytes"]),
+        )
+        chains = {
+            int(node): [FileRef(Path(str(name)).name, int(size), int(crc)) for name, size, crc in files]
+            for node, files in facts["files"].items()
+        }
+        return SavedState(state, chains, dict(facts["shape"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DamagedFile(f"{path.name} is damaged") from error
+
+
+def check_shape(saved: Mapping[str, Any], here: Mapping[str, Any], folder: Path) -> None:
+    """Raise UserError if a job that is `here` cannot go on from what was `saved`."""
+    for name, value in here.items():
+        if saved.get(name) != value:
+            raise UserError(
+                f"--resume {folder}: its checkpoints are of a job with {name} {saved.get(name)}, this one has {value}"
+            )

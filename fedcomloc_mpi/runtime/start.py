@@ -1,0 +1,102 @@
+"""Where a job begins: afresh, or after the round of a checkpoint."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fedcomloc_mpi.config import Config
+from fedcomloc_mpi.errors import UserError
+from fedcomloc_mpi.runtime.checkpoint.container import DamagedFile
+from fedcomloc_mpi.runtime.checkpoint.find import Found, load_rows, newest_usable, open_rows
+from fedcomloc_mpi.runtime.checkpoint.names import FOLDER
+from fedcomloc_mpi.runtime.checkpoint.saver import job_shape
+from fedcomloc_mpi.runtime.checkpoint.server_state import ServerState, check_shape
+from fedcomloc_mpi.runtime.client_state import ClientState
+from fedcomloc_mpi.runtime.schedule import home_node
+from fedcomloc_mpi.runtime.setup import Setup
+from fedcomloc_mpi.runtime.training_data import attempt
+from fedcomloc_mpi.transport.world import World
+
+
+@dataclass(frozen=True)
+class Located:
+    """The checkpoint that a job goes on from: its round, None if there is none; what was found, on the server."""
+
+    round: int | None
+    found: Found | None
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a rank begins with.
+
+    round: the last one completed, 0 for none. broadcast: float32 [vectors, d], what every rank goes on from. held: the
+    clients of this rank's node that have taken part. state: on the server of a resumed run, else None.
+    """
+
+    round: int
+    broadcast: np.ndarray
+    held: frozenset[int]
+    state: ServerState | None = None
+
+
+def find_checkpoint(world: World, config: Config) -> Located:
+    """Return what a resumed run goes on from; all ranks call this.
+
+    Raises UserError on all ranks alike if there is nothing to go on from.
+    """
+    found: list[Found | None] = [None]
+
+    def find() -> None:
+        if config.runtime.resume is None:
+            return
+        folder = Path(config.runtime.resume)
+        found[0] = newest_usable(folder / FOLDER)
+        records = folder / "rounds.jsonl"
+        if found[0] is None:
+            if records.exists() and records.stat().st_size:
+                raise UserError(
+                    f"--resume {folder}: it holds records of rounds but no checkpoint: start a new run from its"
+                    " settings with --config and its config.toml"
+                )
+        elif found[0].saved.state.round > config.algorithm.rounds:
+            raise UserError(
+                f"--rounds {config.algorithm.rounds}: the run in {folder} has a checkpoint of round"
+                f" {found[0].saved.state.round} already"
+            )
+
+    attempt(world, find if world.is_server else None)
+    place = np.array([-1 if found[0] is None else found[0].saved.state.round], dtype=np.int64)
+    world.broadcast(place)
+    return Located(int(place[0]) if place[0] >= 0 else None, found[0])
+
+
+def restore(setup: Setup, state: ClientState, located: Located) -> Start:
+    """Bring every rank to where the checkpoint was; all ranks call this."""
+    world, config, found = setup.world, setup.config, located.found
+    broadcast = np.zeros((setup.algorithm.downlink_vectors, setup.layout.size), dtype=np.float32)
+    broadcast[0] = setup.initial.numpy()
+    if located.round is None:
+        return Start(0, broadcast, frozenset())
+    round = located.round
+    assert config.runtime.resume is not None
+    folder = Path(config.runtime.resume)
+    held: set[int] = set()
+
+    def load() -> None:
+        if found is not None:
+            check_shape(found.saved.shape, job_shape(setup), folder)
+        try:
+            rows = found.rows if found is not None else open_rows(folder / FOLDER, round)
+        except DamagedFile as damage:
+            raise UserError(f"on {world.hosts[world.rank]}: {damage}") from damage
+        here = world.node_of[world.rank]
+        held.update(load_rows(rows, state, lambda client: home_node(client, world.node_of) == here))
+
+    attempt(world, load if world.is_server else None)
+    attempt(world, load if world.leads_node and not world.is_server else None)
+    if found is not None:
+        broadcast[:] = found.saved.state.broadcast
+    world.broadcast(broadcast)
+    return Start(round, broadcast, frozenset(held), found.saved.state if found is not None else None)
