@@ -139,7 +139,10 @@ class RunFiles:
         facts = describe_environment(
             mpi_library=library_version(),
             hosts=self._setup.world.hosts,
-            coders={"in_use": list(names(self._setup.coders)), "left_out": list(left_out(self._setup.coders))},
+            coders={
+                "in_use": list(names(self._setup.coders)),
+                "left_out": list(left_out(self._setup.coders)),
+            },
             threads=self._setup.config.runtime.threads,
             bitwise=True,
             extra={

@@ -233,6 +233,24 @@ def decode_into(buffer: Buffer, layout: Layout, reference: Reference | None, out
         kernels.scatter(entries.values, support.mask, out)
 
 
+def decode_reference(
+    buffer: Buffer, layout: Layout, reference: Reference | None, out: np.ndarray
+) -> Reference:
+    """Write the vector that `buffer` holds into `out`, as `decode_into`; return it as a Reference for what follows.
+
+    `out` is kept, not copied. What the message tells of the vector need not be computed again.
+    """
+    _check_result(out, layout)
+    _, support, entries = _open(buffer, layout, reference)
+    if support.complete:
+        out[:] = entries.values
+        return Reference(out, layout)
+    kernels.scatter(entries.values, support.mask, out)
+    if (entries.values.view(np.uint32) == 0).any():
+        return Reference(out, layout)
+    return Reference(out, layout, (support.mask.copy(), entries.values.copy()))
+
+
 def decode_add(
     buffer: Buffer, layout: Layout, reference: Reference | None, accumulator: np.ndarray, weight: float = 1.0
 ) -> None:

@@ -6,6 +6,7 @@ MessageError; arguments that break a function's contract raise ValueError.
 
 from fedcomloc_mpi.kernels.native.bitmaps import (
     accumulate,
+    expand,
     flip,
     gaps,
     gaps_of_positions,
@@ -47,6 +48,7 @@ __all__ = [
     "decode_float_differences",
     "decode_symbols",
     "dequantize",
+    "expand",
     "fingerprint",
     "flip",
     "float_differences",

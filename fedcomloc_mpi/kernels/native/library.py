@@ -12,7 +12,7 @@ import numpy as np
 from fedcomloc_mpi.errors import MessageError, NonFiniteError
 from fedcomloc_mpi.layout import Layout
 
-_VERSION = 2
+_VERSION = 3
 _ERRORS: dict[int, Callable[[], Exception]] = {
     -1: lambda: ValueError("an argument of a codec kernel is out of range"),
     -2: lambda: ValueError("a buffer of a codec kernel is too small"),
@@ -29,9 +29,10 @@ _PROTOTYPES: dict[str, tuple[type, ...]] = {
     "scatter": (_P, _I64, _P, _I64, _P),
     "accumulate": (_P, _I64, _P, _I64, _F64, _P),
     "select_words": (_I64,),
-    "select": (_P, _I64, _I64, _P, _P, _I64),
+    "select": (_P, _I64, _I64, _P, _P, _I64, _P),
     "support": (_P, _I64, _P),
-    "fingerprint": (_P, _I64, _P),
+    "expand": (_P, _I64, _P, _I64, _P),
+    "fingerprint": (_P, _I64, _P, _I64, _P),
     "quantize": (_P, _I64, _P, _I64, _P, _P, _I64, _I64, _I64, _U64, _I32, _P),
     "dequantize": (_P, _I64, _P, _I64, _P, _P, _I64, _I64, _P),
     "layer_maxima": (_P, _I64, _P, _I64, _P, _I64, _P),
@@ -99,7 +100,7 @@ def call(name: str, *arguments: object) -> int:
 def _address(array: np.ndarray) -> int:
     """Return where an array's memory begins, several times faster than `ctypes.data` where that is possible."""
     try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
     except (TypeError, ValueError):  # it is read-only, or empty
         return array.ctypes.data
 

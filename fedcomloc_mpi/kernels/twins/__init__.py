@@ -6,6 +6,7 @@ of Python for every symbol), and what the tests hold the C code against.
 
 from fedcomloc_mpi.kernels.twins.bitmaps import (
     accumulate,
+    expand,
     flip,
     gaps,
     gaps_of_positions,
@@ -40,6 +41,7 @@ __all__ = [
     "decode_float_differences",
     "decode_symbols",
     "dequantize",
+    "expand",
     "fingerprint",
     "flip",
     "float_differences",
