@@ -6,6 +6,7 @@ life, 128 + N ended by signal N.
 
 import contextlib
 import os
+import signal
 import sys
 import time
 import traceback
@@ -109,4 +110,6 @@ def _abort(comm: "MPI.Intracomm", code: int, report: str) -> int:
 
 
 if __name__ == "__main__":
+    # Until the job handles signals itself, Ctrl-C ends the process: as an exception it could get lost in an import.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(main())

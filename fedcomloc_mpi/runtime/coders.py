@@ -16,26 +16,32 @@ from fedcomloc_mpi.wire import ALWAYS, available, every, names, numbered
 
 
 def agree_on_coders(
-    world: World, config: Config, uplink: Compressor, downlink: Compressor, model: np.ndarray, layout: Layout
+    world: World,
+    config: Config,
+    uplink: Compressor,
+    downlink: Compressor,
+    model: np.ndarray,
+    layout: Layout,
+    before: int = 0,
 ) -> tuple[int, Config]:
     """Return the set of coders that all ranks write with, and the configuration that says so; all ranks call this.
 
     Without --coders these are all that every rank has (MPI_Iallreduce of the bit masks), or with --objective time those
     of them that the server finds fastest for messages like those of this job, whose `model` is float32 [d]; the
-    configuration then holds their names, so that a run that goes on or is repeated uses them too. Raises AgreedError
-    for coders that some rank does not have.
+    configuration then holds their names, so that a run that is repeated uses them too. `before`: the set that a run
+    which goes on has used until now, 0 for another one. Raises AgreedError for coders that some rank does not have.
     """
     mine, common = np.array([available()], dtype=np.int64), np.zeros(1, dtype=np.int64)
     wait_all([world.comm.Iallreduce(mine, common, op=MPI.BAND)])
     everywhere = int(common[0])
     asked = config.compression.coders
-    if asked is not None:
-        wanted = ALWAYS | numbered(asked.split(","))
+    wanted = ALWAYS | numbered(asked.split(",")) if asked is not None else before
+    if wanted:
         missing = names(wanted & ~everywhere)
         if missing:
             raise AgreedError(
-                f"coders is {asked}: {', '.join(missing)} cannot be used, because on at least one rank the package was "
-                "installed without a C compiler"
+                f"coders is {asked or ','.join(names(wanted))}: {', '.join(missing)} cannot be used, because on at"
+                " least one rank the package was installed without a C compiler"
             )
         return wanted, config
     if config.compression.objective == "bytes":

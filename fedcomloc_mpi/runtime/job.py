@@ -141,8 +141,8 @@ class _Job:
 
 
 def _largest_message(layout: Layout) -> int:
-    """Return a number of bytes that no encoded vector exceeds: dense float32 values, a bitmap, and headers to spare."""
-    return 5 * layout.size + 16 * len(layout.sizes) + (1 << 16)
+    """Return a number of bytes that no encoded vector exceeds: escaped levels, a bitmap, and headers to spare."""
+    return 9 * layout.size + 16 * len(layout.sizes) + (1 << 16)
 
 
 def _set_up(
@@ -152,7 +152,9 @@ def _set_up(
     directions, deployed = method_compression(config), model_compression(config)
     uplink, downlink = (build_compressor(direction, model.layout) for direction in directions)
     initial = _initial_vector(world, config, model, located)
-    coders, config = agree_on_coders(world, config, uplink, downlink, initial.numpy(), model.layout)
+    coders, config = agree_on_coders(
+        world, config, uplink, downlink, initial.numpy(), model.layout, located.coders
+    )
     return Setup(
         config=config,
         world=world,

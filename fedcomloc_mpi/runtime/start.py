@@ -1,5 +1,6 @@
 """Where a job begins: afresh, or after the round of a checkpoint."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +18,19 @@ from fedcomloc_mpi.runtime.schedule import home_node
 from fedcomloc_mpi.runtime.setup import Setup
 from fedcomloc_mpi.runtime.training_data import attempt
 from fedcomloc_mpi.transport.world import World
+from fedcomloc_mpi.wire import numbered
 
 
 @dataclass(frozen=True)
 class Located:
-    """The checkpoint that a job goes on from: its round, None if there is none; what was found, on the server."""
+    """The checkpoint that a job goes on from.
+
+    round: None if there is none. coders: the set that the run has written messages with, so that it goes on with the
+    same bytes. found: what was found, on the server.
+    """
 
     round: int | None
+    coders: int
     found: Found | None
 
 
@@ -60,16 +67,30 @@ def find_checkpoint(world: World, config: Config) -> Located:
                     f"--resume {folder}: it holds records of rounds but no checkpoint: start a new run from its"
                     " settings with --config and its config.toml"
                 )
-        elif found[0].saved.state.round > config.algorithm.rounds:
+            return
+        _numbered(found[0].saved.coders)
+        if found[0].saved.state.round > config.algorithm.rounds:
             raise UserError(
                 f"--rounds {config.algorithm.rounds}: the run in {folder} has a checkpoint of round"
                 f" {found[0].saved.state.round} already"
             )
 
     attempt(world, find if world.is_server else None)
-    place = np.array([-1 if found[0] is None else found[0].saved.state.round], dtype=np.int64)
+    place = np.array([-1, 0], dtype=np.int64)
+    if found[0] is not None:
+        place[:] = found[0].saved.state.round, _numbered(found[0].saved.coders)
     world.broadcast(place)
-    return Located(int(place[0]) if place[0] >= 0 else None, found[0])
+    return Located(int(place[0]) if place[0] >= 0 else None, int(place[1]), found[0])
+
+
+def _numbered(coders: Sequence[str]) -> int:
+    """Return the set of coders with these names. Raises UserError."""
+    try:
+        return numbered(coders)
+    except KeyError as unknown:
+        raise UserError(
+            f"--resume: the run uses the coder {unknown}, which this version does not have"
+        ) from None
 
 
 def restore(setup: Setup, state: ClientState, located: Located) -> Start:

@@ -36,10 +36,10 @@ class Ranks:
         return SimpleNamespace(Test=lambda: True)
 
 
-def agree(config: Config, elsewhere: int | None = None) -> tuple[int, Config]:
+def agree(config: Config, elsewhere: int | None = None, before: int = 0) -> tuple[int, Config]:
     world: Any = SimpleNamespace(is_server=True, comm=Ranks(every() if elsewhere is None else elsewhere))
     uplink, downlink = (build(direction, LAYOUT) for direction in method_compression(config))
-    return agree_on_coders(world, config, uplink, downlink, MODEL, LAYOUT)
+    return agree_on_coders(world, config, uplink, downlink, MODEL, LAYOUT, before)
 
 
 @pytest.fixture(autouse=True)
@@ -93,3 +93,12 @@ def test_a_fast_link_needs_no_coding_and_a_slow_one_does(monkeypatch: pytest.Mon
     assert slow & ~ALWAYS
     fast = fastest_coders(available(), 1e9, uplink, downlink, MODEL, LAYOUT)
     assert "float32-differences" not in names(fast)
+
+
+def test_a_run_that_goes_on_keeps_its_coders() -> None:
+    """A machine that has more of them must not write other bytes than before; one that has fewer cannot go on."""
+    assert agree(make_config(), before=NUMPY) == (NUMPY, make_config())
+    config = make_config(coders="rice", objective="time")
+    assert agree(config, before=every()) == (ALWAYS | numbered(["rice"]), config)
+    with pytest.raises(AgreedError, match="without a C compiler"):
+        agree(make_config(), elsewhere=NUMPY, before=every())

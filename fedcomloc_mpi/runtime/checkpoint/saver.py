@@ -31,6 +31,7 @@ from fedcomloc_mpi.runtime.setup import RoundPlan, Setup
 from fedcomloc_mpi.transport.report import NOTHING_SAVED, RankReport
 from fedcomloc_mpi.transport.wait import wait_all
 from fedcomloc_mpi.transport.world import SERVER, World
+from fedcomloc_mpi.wire import names
 
 
 def is_due(number: int, every: int, final: bool) -> bool:
@@ -74,7 +75,7 @@ class Saver:
 
     def save_start(self, state: ServerState) -> None:
         """Write the checkpoint of a run that has not begun."""
-        StateWriter(self._folder, state, job_shape(self._setup)).finish({})
+        self._state_writer(state).finish({})
         self._retention.add(state.round, {})
 
     def begin(self, plan: RoundPlan, state: ServerState) -> None:
@@ -83,7 +84,7 @@ class Saver:
         The arrays of `state` are written at once.
         """
         self._round = state.round
-        self._pending = StateWriter(self._folder, state, job_shape(self._setup))
+        self._pending = self._state_writer(state)
         self._is_base = self._chain.begin(state.round)
         if self._is_base:
             self._records_saved = 0
@@ -117,6 +118,9 @@ class Saver:
     def saved_by_others(self, reports: Iterable[RankReport]) -> dict[int, tuple[int, int, int]]:
         """Return what the leaders of other nodes have reported; `reports` in the order of ranks, from 1."""
         return by_leader(self._world, [NOTHING_SAVED, *(report.saved for report in reports)])
+
+    def _state_writer(self, state: ServerState) -> StateWriter:
+        return StateWriter(self._folder, state, job_shape(self._setup), names(self._setup.coders))
 
     def _extend(self, node: int, file: FileRef, is_base: bool) -> None:
         self._chains[node] = (file,) if is_base else (*self._chains[node], file)

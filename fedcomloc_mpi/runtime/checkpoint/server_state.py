@@ -36,19 +36,26 @@ class ServerState:
 
 @dataclass(frozen=True)
 class SavedState:
-    """A state file that has been read: the state, each node's files with rows, oldest first, and what the job was."""
+    """A state file that has been read.
+
+    chains: each node's files with rows, oldest first; shape: what the job was, for `check_shape`; coders: the names of
+    those that the job wrote messages with.
+    """
 
     state: ServerState
     chains: Chains
     shape: dict[str, Any]
+    coders: tuple[str, ...]
 
 
 class StateWriter:
     """Writes one state file, which appears when it is finished."""
 
-    def __init__(self, folder: Path, state: ServerState, shape: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, state: ServerState, shape: Mapping[str, Any], coders: Sequence[str] = ()
+    ) -> None:
         """`shape`: what a job that resumes must have in common, for `check_shape`."""
-        self._state, self._shape = state, shape
+        self._state, self._shape, self._coders = state, shape, coders
         self._file = ContainerWriter(folder / state_name(state.round))
         self._file.add("broadcast", state.broadcast)
         self._file.add("server_vectors", state.server_vectors)
@@ -61,6 +68,7 @@ class StateWriter:
                 "round": self._state.round,
                 "model_bytes": self._state.model_bytes,
                 "shape": self._shape,
+                "coders": list(self._coders),
                 "files": {node: [list(file) for file in files] for node, files in chains.items()},
             }
         )
@@ -86,7 +94,7 @@ def read_state(path: Path) -> SavedState:
             int(node): [FileRef(Path(str(name)).name, int(size), int(crc)) for name, size, crc in files]
             for node, files in facts["files"].items()
         }
-        return SavedState(state, chains, dict(facts["shape"]))
+        return SavedState(state, chains, dict(facts["shape"]), tuple(map(str, facts["coders"])))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DamagedFile(f"{path.name} is damaged") from error
 
