@@ -32,7 +32,7 @@ lint: $(STAMP) ## Run the linters alone
 	$(VENV_PYTHON) -m tests.run --tier lint
 
 bench: $(STAMP) ## Measure what a round costs beyond the clients' computing (ARGS="--data-dir DIR", MNIST)
-	$(VENV_PYTHON) bench/overhead.py $(ARGS)
+	PATH="$(CURDIR)/.venv/bin:$$PATH" $(VENV_PYTHON) bench/overhead.py $(ARGS)
 
 clean: ## Remove .venv, builds and caches (runs/ stays)
 	rm -rf .venv build dist fedcomloc_mpi.egg-info fedcomloc_mpi/kernels/_codec*.so .hypothesis .mypy_cache .pytest_cache .ruff_cache

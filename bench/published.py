@@ -63,9 +63,10 @@ def run(job: dict[str, object], data_dir: str) -> dict[str, object]:
         flags = [f"--{name}={value}" for name, value in job.items() if name != "ranks"]
         command = ["mpirun", "-n", str(job["ranks"]), sys.executable, "-m", "fedcomloc_mpi.train", *flags]
         command += [f"--data-dir={data_dir}", f"--out={out}"]
-        subprocess.run(
-            command, check=True, env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
-        )
+        source = {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+        code = subprocess.run(command, env=os.environ | source).returncode
+        if code not in (0, 3):  # 3: diverged, which is a result
+            sys.exit(code)
         summary = json.loads((out / "summary.json").read_text())
         environment = json.loads((out / "environment.json").read_text())
     return {

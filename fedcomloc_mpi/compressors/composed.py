@@ -1,6 +1,6 @@
 """Double compression: TopK first, then Q_r on what is kept."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,15 +18,17 @@ class TopKQuantize:
     density: float
     bits: int
     norm: str = "max"
+    _topk: TopK = field(init=False, repr=False, compare=False)
     name = "topk+quantize"
     lossless = False
 
     def __post_init__(self) -> None:
         check_quantization(self.bits, self.norm)
+        object.__setattr__(self, "_topk", TopK(self.layout, self.density))
 
     def compress(self, vector: np.ndarray, key: int, reference: np.ndarray | None = None) -> Compressed:
         """Return the kept, quantized entries of `vector`; see `Compressor.compress`."""
-        kept = TopK(self.layout, self.density).compress(vector, key, reference)
+        kept = self._topk.compress(vector, key, reference)
         levels = quantize(kept.values, self.layout, kept.mask, self.bits, self.norm, key)
         values = dequantize(levels, self.layout, kept.mask)
         return Compressed(

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fedcomloc_mpi import kernels
 from fedcomloc_mpi.compressors import bitmap
 from fedcomloc_mpi.layout import Layout
 
@@ -67,6 +68,8 @@ class Compressed:
         """Write the decompressed vector into `out` (1-D, length d, any float dtype)."""
         if self.mask is None:
             out[:] = self.values
+        elif out.dtype == self.values.dtype == np.float32 and out.flags.c_contiguous:
+            kernels.scatter(self.values, self.mask, out)
         else:
             out.fill(0)
             out[self.indices()] = self.values

@@ -5,7 +5,7 @@ power of two at which the reference's largest magnitude there is within 2^bits -
 that. A layer in which the reference has no nonzero entry gets its step from the quantized vector itself.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -42,11 +42,13 @@ class LatticeQuantize:
     layout: Layout
     density: float
     bits: int
+    _topk: TopK = field(init=False, repr=False, compare=False)
     name = "lattice"
     lossless = False
 
     def __post_init__(self) -> None:
         check_quantization(self.bits, "max")
+        object.__setattr__(self, "_topk", TopK(self.layout, self.density))
 
     def compress(self, vector: np.ndarray, key: int, reference: np.ndarray | None = None) -> Compressed:
         """Return the kept entries of `vector` on the lattice of `reference`; see `Compressor.compress`.
@@ -55,7 +57,7 @@ class LatticeQuantize:
         """
         mask, values = None, vector
         if self.density < 1:
-            kept = TopK(self.layout, self.density).compress(vector, key, reference)
+            kept = self._topk.compress(vector, key, reference)
             mask, values = kept.mask, kept.values
         else:
             check_vector(vector, self.layout)

@@ -1,7 +1,8 @@
 """TopK: keep the k entries of largest magnitude of the whole vector; of equal ones the lowest index wins."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import lru_cache
 from math import ceil
 
 import numpy as np
@@ -20,6 +21,7 @@ _BIT_PATTERNS: dict[int, tuple[type[np.signedinteger], np.signedinteger, int]] =
 }
 
 
+@lru_cache(maxsize=256)
 def kept_entries(density: float, size: int) -> int:
     """Return k = ceil(density * size), exactly, for the decimal number that `density` prints as.
 
@@ -28,18 +30,18 @@ def kept_entries(density: float, size: int) -> int:
     return ceil(Fraction(repr(float(density))) * size)
 
 
-def select_topk(vector: np.ndarray, k: int) -> np.ndarray:
+def select_topk(vector: np.ndarray, k: int, guess: np.ndarray | None = None) -> np.ndarray:
     """Return the bitmap, uint8 [ceil(d / 8)], of the `k` entries of largest magnitude, exactly k of them.
 
     `vector`: float32 or float64 [d], contiguous; 0 <= k <= d. Of entries of equal magnitude those of lower index are
-    taken; +0 and -0 are equal. Raises NonFiniteError on NaN or an infinity.
+    taken; +0 and -0 are equal. `guess`: see `kernels.select`. Raises NonFiniteError on NaN or an infinity.
     """
     size = vector.size
     if not 0 <= k <= size:
         raise ValueError(f"k must be between 0 and {size}, not {k}")
     if vector.dtype == np.float32:
         try:
-            return kernels.select(vector, k)
+            return kernels.select(vector, k, guess)
         except NonFiniteError:
             raise non_finite(vector) from None
     if k in (0, size):
@@ -67,6 +69,10 @@ class TopK:
 
     layout: Layout
     density: float
+    # Where the smallest entry kept was last time: the next vector's is near.
+    _guess: np.ndarray = field(
+        default_factory=lambda: np.zeros(1, dtype=np.uint32), init=False, repr=False, compare=False
+    )
     name = "topk"
     lossless = False
     bits = 32
@@ -76,7 +82,7 @@ class TopK:
         check_vector(vector, self.layout)
         size = self.layout.size
         k = kept_entries(self.density, size)
-        mask = select_topk(vector, k)
+        mask = select_topk(vector, k, self._guess)
         if k == size:
             return Compressed(self.layout, None, size, vector.copy())
         if vector.dtype == np.float32:

@@ -47,7 +47,7 @@ enum {
 #define STATE_LOW (UINT32_C(1) << 16) /* rANS states live in [2^16, 2^32) */
 
 /* Changes with every change of a signature or of what a function writes. */
-FCL_API int64_t fcl_version(void) { return 1; }
+FCL_API int64_t fcl_version(void) { return 3; }
 
 /* ---- bytes and bits ------------------------------------------------------------------------------------------- */
 
@@ -183,6 +183,46 @@ FCL_API int64_t fcl_gather(const float *vector, int64_t d, const uint8_t *bitmap
         for (; word; word &= word - 1) out[n++] = v[__builtin_ctzll(word)];
     }
     return n;
+}
+
+/* out[index of the j-th set bit] = values[j], and 0 elsewhere. */
+FCL_API int64_t fcl_scatter(const float *values, int64_t count, const uint8_t *bitmap, int64_t d, float *out) {
+    int64_t n = 0;
+    for (int64_t at = 0, bytes = bitmap_bytes(d); at < bytes; at += 8) {
+        uint64_t word = load_tail(bitmap + at, bytes - at);
+        float *o = out + at * 8;
+        int64_t left = d - at * 8;
+#if defined(__SSE2__)
+        if (left >= 64) { /* a call of memset would cost more than the stores */
+            for (int j = 0; j < 64; j += 4) _mm_storeu_ps(o + j, _mm_setzero_ps());
+        } else
+#endif
+            memset(o, 0, (size_t)(left < 64 ? left : 64) * sizeof *o);
+        if (!word) continue;
+        if (n + popcount64(word) > count || at * 8 + 63 - __builtin_clzll(word) >= d) return FCL_ERROR_ARGUMENT;
+        for (; word; word &= word - 1) o[__builtin_ctzll(word)] = values[n++];
+    }
+    return n == count ? n : FCL_ERROR_ARGUMENT;
+}
+
+/* A bitmap over the set bits of another one becomes a bitmap over its entries: entry i is set if `outer` has it, as
+ * number j of its set bits, and bit j of `inner` is set. `inner` is that of popcount(outer) entries. */
+FCL_API int64_t fcl_expand(const uint8_t *inner, int64_t inner_bytes, const uint8_t *outer, int64_t bytes, uint8_t *out) {
+    int64_t taken = 0;
+    for (int64_t at = 0; at < bytes; at += 8) {
+        uint64_t word = load_tail(outer + at, bytes - at), found = 0;
+        if (word) {
+            int64_t from = taken >> 3;
+            if (from >= inner_bytes) return FCL_ERROR_ARGUMENT;
+            uint64_t chosen = load_tail(inner + from, inner_bytes - from) >> (taken & 7);
+            int ones = popcount64(word), shift = (int)(taken & 7);
+            if (shift && ones > 64 - shift && from + 8 < inner_bytes) chosen |= (uint64_t)inner[from + 8] << (64 - shift);
+            taken += ones;
+            for (; word && chosen; word &= word - 1, chosen >>= 1) found |= (word & (~word + 1)) & (0 - (chosen & 1));
+        }
+        store_tail(out + at, bytes - at, found);
+    }
+    return taken;
 }
 
 /* accumulator[index of the j-th set bit] += weight * values[j], in float64; bitmap NULL means every entry. */
@@ -414,10 +454,9 @@ static int64_t integer_sqrt(int64_t v) {
     return r;
 }
 
-/* Returns 1 if the sampled bracket decided, 0 if the caller must use the histogram, or an error. */
-static int64_t select_by_sample(const float *x, int64_t d, int64_t k, uint8_t *bitmap, uint32_t *work) {
-    uint32_t *keys = work, *places = keys + candidate_capacity(d);
-    uint32_t *sample = places + candidate_capacity(d), *other = sample + SAMPLE, *counts = other + SAMPLE;
+/* Keys between which, most probably, the k-th largest lies: *low < key <= *high. */
+static void sample_bracket(const float *x, int64_t d, int64_t k, uint32_t *sample, uint32_t *low, uint32_t *high) {
+    uint32_t *other = sample + SAMPLE, *counts = other + SAMPLE;
     int64_t size = d / 64 < 1024 ? 1024 : d / 64 < SAMPLE ? d / 64 : SAMPLE, stride = d / size;
     for (int64_t i = 0; i < size; i++) {
         uint64_t jitter = (uint64_t)(i + 1) * GOLDEN;
@@ -428,12 +467,19 @@ static int64_t select_by_sample(const float *x, int64_t d, int64_t k, uint8_t *b
     int64_t expected = (int64_t)(share * (double)size);
     int64_t margin = 3 * integer_sqrt((int64_t)(share * (1.0 - share) * (double)size)) + 8;
     int64_t from_top = expected - margin, to_top = expected + margin;
-    uint32_t high = from_top <= 0 ? KEY_MASK : sample[size - from_top];
-    uint32_t low = to_top >= size ? 0 : sample[size - 1 - to_top];
-    if (low > 0) low--; /* the bracket excludes `low` itself; with low = 0 it excludes exactly the zeros */
-    if (high == low) high = low + 1;
+    *high = from_top <= 0 ? KEY_MASK : sample[size - from_top];
+    *low = to_top >= size ? 0 : sample[size - 1 - to_top];
+    if (*low > 0) *low -= 1; /* the bracket excludes `low` itself; with low = 0 it excludes exactly the zeros */
+    if (*high == *low) *high = *low + 1;
+}
 
+/* Returns 1 if the bracket decided, 0 if it did not hold the threshold or too many keys, or an error. *threshold is set
+ * to a key near the k-th largest. */
+static int64_t select_by_bracket(const float *x, int64_t d, int64_t k, uint32_t low, uint32_t high, uint8_t *bitmap,
+                                 uint32_t *work, uint32_t *found) {
+    uint32_t *keys = work, *places = keys + candidate_capacity(d), *counts = places + candidate_capacity(d);
     int nonfinite;
+    *found = high;
     int64_t n = bracket_pass(x, d, low, high, bitmap, keys, places, &nonfinite);
     if (n < 0) return 0;
     if (nonfinite) return FCL_ERROR_NONFINITE;
@@ -446,7 +492,7 @@ static int64_t select_by_sample(const float *x, int64_t d, int64_t k, uint8_t *b
     }
     if (wanted == 0) return 1;
     int64_t ties;
-    uint32_t threshold = radix_threshold(keys, n, wanted, counts, &ties);
+    uint32_t threshold = *found = radix_threshold(keys, n, wanted, counts, &ties);
     for (int64_t i = 0; i < n; i++) {
         int tie = keys[i] == threshold && ties > 0;
         ties -= tie;
@@ -457,10 +503,15 @@ static int64_t select_by_sample(const float *x, int64_t d, int64_t k, uint8_t *b
 }
 
 /* Sets exactly the bits of the k entries of largest magnitude; of equal magnitudes the lowest index wins.
- * bitmap: ceil(d / 8) bytes, overwritten. work: `words` >= fcl_select_words(d). Needs 0 <= k <= d < 2^32.
- * Returns k, or FCL_ERROR_NONFINITE if any entry is NaN or infinite. */
-FCL_API int64_t fcl_select(const float *x, int64_t d, int64_t k, uint8_t *bitmap, uint32_t *work, int64_t words) {
+ * bitmap: ceil(d / 8) bytes, overwritten. work: `words` >= fcl_select_words(d). Needs 0 <= k <= d < 2^32. *threshold: on
+ * entry a guess of the k-th largest key, which makes it faster where it is near and changes nothing else, or 0 for none;
+ * then a good guess for a similar vector. Returns k, or FCL_ERROR_NONFINITE if any entry is NaN or infinite. */
+FCL_API int64_t fcl_select(const float *x, int64_t d, int64_t k, uint8_t *bitmap, uint32_t *work, int64_t words,
+                           uint32_t *threshold) {
+    enum { GUESS_SHIFT = 18 }; /* a guess brackets a thirty-second of its binade on both sides: 2 to 3 % */
     if (d < 0 || k < 0 || k > d || d > (int64_t)UINT32_MAX || words < fcl_select_words(d)) return FCL_ERROR_ARGUMENT;
+    uint32_t guess = *threshold;
+    *threshold = 0;
     if (k == 0 || k == d) {
         if (!all_finite(x, d)) return FCL_ERROR_NONFINITE;
         memset(bitmap, 0, (size_t)bitmap_bytes(d));
@@ -468,14 +519,22 @@ FCL_API int64_t fcl_select(const float *x, int64_t d, int64_t k, uint8_t *bitmap
         return k;
     }
     if (d >= SAMPLE_MINIMUM) {
-        int64_t done = select_by_sample(x, d, k, bitmap, work);
+        int64_t done = 0;
+        uint32_t width = 1u << GUESS_SHIFT;
+        if (guess > width && guess < KEY_INFINITY)
+            done = select_by_bracket(x, d, k, guess - width, guess + width, bitmap, work, threshold);
+        if (!done) {
+            uint32_t low, high;
+            sample_bracket(x, d, k, work, &low, &high);
+            done = select_by_bracket(x, d, k, low, high, bitmap, work, threshold);
+        }
         if (done) return done < 0 ? done : k;
     }
     if (!all_finite(x, d)) return FCL_ERROR_NONFINITE;
     /* The histogram reads the keys straight from the floats' own memory, sign bits masked off. */
     int64_t ties;
-    uint32_t threshold = radix_threshold((const uint32_t *)(const void *)x, d, k, work, &ties);
-    emit_threshold(x, d, threshold, ties, bitmap);
+    *threshold = radix_threshold((const uint32_t *)(const void *)x, d, k, work, &ties);
+    emit_threshold(x, d, *threshold, ties, bitmap);
     return k;
 }
 
@@ -507,32 +566,35 @@ static inline uint64_t mix64(uint64_t z) {
     return z ^ (z >> 31);
 }
 
-/* 64-bit content hash of a vector: pairs of entries are words, 8192 words a block; docs/wire-format.md defines it. */
-FCL_API int64_t fcl_fingerprint(const float *x, int64_t d, uint64_t *result) {
-    const int64_t block = 8192;
+/* Hash of bytes, read as little-endian words of 8 (the last one filled up with zeros), 8192 words a block. */
+static uint64_t hash_bytes(const uint8_t *p, int64_t length) {
+    const int64_t block = 8192 * 8;
     uint64_t total = 0;
-    for (int64_t number = 0; number * block * 2 < d; number++) {
-        const float *p = x + number * block * 2;
-        int64_t left = d - number * block * 2, words = left / 2 < block ? left / 2 : block;
-        uint64_t sum = 0;
-        for (int64_t i = 0; i < words; i++) {
-            uint64_t z = load64((const uint8_t *)(p + 2 * i));
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-            z = (uint64_t)bits_of(p[2 * i]) | (uint64_t)bits_of(p[2 * i + 1]) << 32;
-#endif
-            z += (uint64_t)(i + 1) * GOLDEN;
+    for (int64_t begin = 0, number = 1; begin < length; begin += block, number++) {
+        int64_t end = length - begin < block ? length : begin + block;
+        uint64_t sum = 0, count = GOLDEN;
+        int64_t at = begin;
+        for (; at + 8 <= end; at += 8, count += GOLDEN) {
+            uint64_t z = load64(p + at) + count;
             z = (z ^ (z >> 32)) * UINT64_C(0xBF58476D1CE4E5B9);
             sum += z ^ (z >> 29);
         }
-        if (words < block && (left & 1)) {
-            uint64_t z = (uint64_t)bits_of(p[2 * words]) + (uint64_t)(words + 1) * GOLDEN;
+        if (at < end) {
+            uint64_t z = load_tail(p + at, end - at) + count;
             z = (z ^ (z >> 32)) * UINT64_C(0xBF58476D1CE4E5B9);
             sum += z ^ (z >> 29);
         }
-        total += mix64(sum + (uint64_t)(number + 1) * GOLDEN);
+        total += mix64(sum + (uint64_t)number * GOLDEN);
     }
-    *result = mix64(total + (uint64_t)d);
-    return d;
+    return mix64(total + (uint64_t)length);
+}
+
+/* 64-bit content hash of a vector, from the bitmap of the entries whose bits are not all 0 and their n values, which must
+ * be little endian in memory; docs/wire-format.md defines it. */
+FCL_API int64_t fcl_fingerprint(const uint8_t *bitmap, int64_t d, const float *values, int64_t n, uint64_t *result) {
+    uint64_t inner = mix64(hash_bytes((const uint8_t *)values, 4 * n) + GOLDEN);
+    *result = mix64(hash_bytes(bitmap, bitmap_bytes(d)) + inner + (uint64_t)d);
+    return n;
 }
 
 /* ---- quantization ----------------------------------------------------------------------------------------------- */
@@ -932,34 +994,55 @@ FCL_API int64_t fcl_pack_low(const uint32_t *values, int64_t n, int32_t m, int64
     return finish_bits(&w) - out;
 }
 
+typedef struct {
+    uint32_t base[ALPHABET];
+    uint8_t shifts[ALPHABET]; /* 255: no such token */
+} token_tables;
+
+static void fill_token_tables(token_tables *t, int m) {
+    int tokens = token_count(m);
+    for (int token = 0; token < ALPHABET; token++) {
+        t->shifts[token] = token < tokens ? (uint8_t)token_shift((uint32_t)token, m) : 255;
+        t->base[token] = token < tokens ? token_base((uint32_t)token, m) : 0;
+    }
+}
+
+/* Bits below n tokens; FCL_ERROR_DAMAGED if one does not exist. */
+static int64_t count_low(const token_tables *t, const uint8_t *tokens, int64_t n) {
+    int64_t total = 0;
+    uint8_t worst = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint8_t shift = t->shifts[tokens[i]];
+        worst = shift > worst ? shift : worst;
+        total += shift;
+    }
+    return worst == 255 ? FCL_ERROR_DAMAGED : total;
+}
+
+/* Integers from tokens and low bits, which the caller has counted. Where 8 bytes can be loaded at once, nothing depends
+ * on the data but the position. */
+static void take_values(const token_tables *t, bit_reader *r, const uint8_t *tokens, int64_t n, uint32_t *values) {
+    int64_t i = 0, fast = r->length - 8;
+    for (; i < n && r->position >> 3 <= fast; i++) {
+        int shift = t->shifts[tokens[i]];
+        uint64_t ahead = load64(r->in + (r->position >> 3)) >> (r->position & 7);
+        values[i] = t->base[tokens[i]] + (uint32_t)(ahead & ((UINT64_C(1) << shift) - 1));
+        r->position += shift;
+    }
+    for (; i < n; i++) values[i] = t->base[tokens[i]] + take_bits(r, t->shifts[tokens[i]]);
+}
+
 /* Integers from tokens and low bits; returns the bytes read. */
 FCL_API int64_t fcl_unpack_low(const uint8_t *in, int64_t length, const uint8_t *tokens, int64_t n, int32_t m,
                                uint32_t *values) {
-    uint32_t base[ALPHABET];
-    uint8_t shifts[ALPHABET];
+    token_tables t;
     if (m < 0 || m > 3) return FCL_ERROR_ARGUMENT;
-    int tokens_used = token_count(m);
-    for (int t = 0; t < ALPHABET; t++) {
-        shifts[t] = t < tokens_used ? (uint8_t)token_shift((uint32_t)t, m) : 255;
-        base[t] = t < tokens_used ? token_base((uint32_t)t, m) : 0;
-    }
-    int64_t total = 0;
-    for (int64_t i = 0; i < n; i++) {
-        int shift = shifts[tokens[i]];
-        if (shift == 255) return FCL_ERROR_DAMAGED;
-        total += shift;
-    }
+    fill_token_tables(&t, m);
+    int64_t total = count_low(&t, tokens, n);
+    if (total < 0) return total;
     if ((total + 7) / 8 > length) return FCL_ERROR_TRUNCATED;
-    /* The bits are all there. Where 8 bytes can be loaded at once, nothing depends on the data but the position. */
     bit_reader r = {in, length, 0};
-    int64_t i = 0, fast = length - 8;
-    for (; i < n && r.position >> 3 <= fast; i++) {
-        int shift = shifts[tokens[i]];
-        uint64_t ahead = load64(in + (r.position >> 3)) >> (r.position & 7);
-        values[i] = base[tokens[i]] + (uint32_t)(ahead & ((UINT64_C(1) << shift) - 1));
-        r.position += shift;
-    }
-    for (; i < n; i++) values[i] = base[tokens[i]] + take_bits(&r, shifts[tokens[i]]);
+    take_values(&t, &r, tokens, n, values);
     return (total + 7) / 8;
 }
 
@@ -993,32 +1076,28 @@ FCL_API int64_t fcl_decode_words(void) { return (int64_t)CONTEXTS * PROBABILITY_
 /* Capacity that is enough for fcl_encode_symbols on n symbols. */
 FCL_API int64_t fcl_symbols_bound(int64_t n) { return 2 * n + 8192; }
 
-/* log2(v) in units of 2^-FRACTION bit, rounded to the nearest; v >= 1. */
+/* 2^16 log2(1 + i / 64), rounded to the nearest. */
+static const uint32_t LOG2_OF[65] = {
+    0, 1466, 2909, 4331, 5732, 7112, 8473, 9814, 11136, 12440, 13727, 14996,
+    16248, 17484, 18704, 19909, 21098, 22272, 23433, 24579, 25711, 26830, 27936, 29029,
+    30109, 31178, 32234, 33279, 34312, 35334, 36346, 37346, 38336, 39316, 40286, 41246,
+    42196, 43137, 44068, 44990, 45904, 46809, 47705, 48593, 49472, 50344, 51207, 52063,
+    52911, 53751, 54584, 55410, 56229, 57040, 57845, 58643, 59434, 60219, 60997, 61769,
+    62534, 63294, 64047, 64794, 65536,
+};
+
+/* log2(v) in units of 2^-FRACTION bit, v >= 1: between the entries of a table on a straight line, at most 2^-12 off. */
 static uint32_t log2_fixed(uint32_t v) {
     int whole = bit_length(v) - 1;
-    uint64_t x = (uint64_t)v << (31 - whole); /* [1, 2) with 31 fraction bits */
-    uint32_t fraction = 0;
-    for (int i = 0; i < FRACTION + 1; i++) {
-        x = x * x >> 31;
-        fraction <<= 1;
-        if (x >> 32) {
-            fraction |= 1;
-            x >>= 1;
-        }
-    }
-    return ((uint32_t)whole << FRACTION) + ((fraction + 1) >> 1);
+    uint32_t fraction = (uint32_t)((uint64_t)v << (32 - whole)), i = fraction >> 26;
+    uint32_t between = (uint32_t)((uint64_t)(LOG2_OF[i + 1] - LOG2_OF[i]) * (fraction & ((1u << 26) - 1)) >> 26);
+    return ((uint32_t)whole << FRACTION) + ((LOG2_OF[i] + between + (1u << (15 - FRACTION))) >> (16 - FRACTION));
 }
 
-static int highest_symbol(const uint32_t *histogram) {
-    int s = ALPHABET - 1;
-    while (s >= 0 && !histogram[s]) s--;
-    return s;
-}
-
-static uint64_t histogram_total(const uint32_t *histogram) {
-    uint64_t total = 0;
-    for (int s = 0; s < ALPHABET; s++) total += histogram[s];
-    return total;
+/* Symbols of a histogram up to the highest one that occurs; none occurs from number `limit` on. */
+static int symbols_of(const uint32_t *histogram, int limit) {
+    while (limit > 0 && !histogram[limit - 1]) limit--;
+    return limit;
 }
 
 /* Weight of a symbol seen `seen` times of `total`: its share of 2^16 less what every symbol gets anyway, rounded to four
@@ -1043,16 +1122,16 @@ static int normalise(const uint64_t *weights, const uint8_t *used, int symbols, 
         count += used[s];
     }
     if (!sum || !count) return 0;
-    uint64_t rest = PROBABILITY_SCALE - count;
+    uint64_t rest = PROBABILITY_SCALE - count, before = 0;
     for (int s = 0; s < symbols; s++) {
-        uint64_t before = running * rest / sum;
         running += weights[s];
-        uint32_t f = used[s] ? (uint32_t)(running * rest / sum - before) + 1 : 0;
+        uint64_t after = used[s] ? running * rest / sum : before; /* a symbol without weight takes nothing */
+        uint32_t f = used[s] ? (uint32_t)(after - before) + 1 : 0;
+        before = after;
         frequency[s] = (uint16_t)f;
         cumulative[s] = (uint16_t)start;
         start += f;
     }
-    for (int s = symbols; s < ALPHABET; s++) frequency[s] = cumulative[s] = 0;
     return start == PROBABILITY_SCALE;
 }
 
@@ -1061,13 +1140,12 @@ static int gamma_bits(uint32_t v) { return 2 * bit_length(v) - 1; }
 /* Visits a table's description symbol by symbol: length of the weight as a signed difference from the length before it,
  * zigzag, plus 1, in Elias gamma (zeros, then the number from its top bit down); then up to three bits below the
  * weight's leading one. Returns the bits; writes them if `w` is given. */
-static int64_t describe_table(const uint32_t *histogram, int symbols, bit_writer *w) {
-    uint64_t total = histogram_total(histogram);
+static int64_t describe_table(const uint64_t *weights, int symbols, bit_writer *w) {
     int64_t bits = 8;
     int previous = 0;
     if (w) put_bits(w, (uint32_t)(symbols - 1), 8);
     for (int s = 0; s < symbols; s++) {
-        uint32_t weight = weight_of(histogram[s], total);
+        uint32_t weight = (uint32_t)weights[s];
         int length = bit_length(weight);
         uint32_t code = zigzag((uint32_t)(length - previous)) + 1;
         int tail = length - 1 < 3 ? (length - 1 > 0 ? length - 1 : 0) : 3;
@@ -1134,25 +1212,32 @@ static int geometric_table(int64_t n, int64_t d, int m, int symbols, uint16_t *f
 }
 
 /* Bits, in units of 2^-FRACTION, that a histogram costs with given frequencies. */
-static uint64_t coded_size(const uint32_t *histogram, const uint16_t *frequency) {
+static uint64_t coded_size(const uint32_t *histogram, int symbols, const uint16_t *frequency) {
     uint64_t size = 0;
-    for (int s = 0; s < ALPHABET; s++)
+    for (int s = 0; s < symbols; s++)
         if (histogram[s]) size += (uint64_t)histogram[s] * ((PROBABILITY_BITS << FRACTION) - log2_fixed(frequency[s]));
     return size;
 }
 
+/* Weights of the `symbols` symbols of a histogram. */
+static void weigh(const uint32_t *histogram, int symbols, uint64_t *weights) {
+    uint64_t total = 0;
+    for (int s = 0; s < symbols; s++) total += histogram[s];
+    for (int s = 0; s < symbols; s++) weights[s] = weight_of(histogram[s], total);
+}
+
 /* Frequencies of a histogram's own table; returns the size of table and symbols in units of 2^-FRACTION bit. */
-static uint64_t own_table(const uint32_t *histogram, int32_t *symbols, uint16_t *frequency, uint16_t *cumulative) {
-    uint64_t weights[ALPHABET], total = histogram_total(histogram);
+static uint64_t own_table(const uint32_t *histogram, int limit, int32_t *symbols, uint16_t *frequency,
+                          uint16_t *cumulative) {
+    uint64_t weights[ALPHABET];
     uint8_t used[ALPHABET];
-    *symbols = highest_symbol(histogram) + 1;
-    if (!*symbols) return 0;
-    for (int s = 0; s < *symbols; s++) {
-        weights[s] = weight_of(histogram[s], total);
-        used[s] = histogram[s] > 0;
-    }
-    normalise(weights, used, *symbols, frequency, cumulative);
-    return ((uint64_t)describe_table(histogram, *symbols, NULL) << FRACTION) + coded_size(histogram, frequency);
+    int count = *symbols = symbols_of(histogram, limit);
+    if (count < 1) return 0;
+    weigh(histogram, count, weights);
+    for (int s = 0; s < count; s++) used[s] = histogram[s] > 0;
+    normalise(weights, used, count, frequency, cumulative);
+    uint64_t table = (uint64_t)describe_table(weights, count, NULL) << FRACTION;
+    return table + coded_size(histogram, count, frequency);
 }
 
 static inline int adaptive_context(uint32_t mean) {
@@ -1179,11 +1264,15 @@ static uint64_t merge_tables(symbol_plan *p) {
     uint64_t size[CONTEXTS], merged_size[CONTEXTS], total = 0;
     uint32_t merged[ALPHABET];
     uint16_t frequency[ALPHABET], cumulative[ALPHABET];
-    int32_t symbols;
+    int32_t symbols, limit = 0;
     int first[CONTEXTS], tables = CONTEXTS; /* first context of each table */
     for (int t = 0; t < tables; t++) {
+        int here = symbols_of(p->histogram[t], ALPHABET);
+        limit = here > limit ? here : limit;
+    }
+    for (int t = 0; t < tables; t++) {
         first[t] = t;
-        size[t] = own_table(p->histogram[t], &symbols, frequency, cumulative);
+        size[t] = own_table(p->histogram[t], limit, &symbols, frequency, cumulative);
         merged_size[t] = UINT64_MAX; /* size of tables t and t + 1 together: not known yet */
     }
     for (;;) {
@@ -1194,8 +1283,8 @@ static uint64_t merge_tables(symbol_plan *p) {
                 if (!size[t] || !size[t + 1]) {
                     merged_size[t] = size[t] + size[t + 1];
                 } else {
-                    for (int s = 0; s < ALPHABET; s++) merged[s] = p->histogram[t][s] + p->histogram[t + 1][s];
-                    merged_size[t] = own_table(merged, &symbols, frequency, cumulative);
+                    for (int s = 0; s < limit; s++) merged[s] = p->histogram[t][s] + p->histogram[t + 1][s];
+                    merged_size[t] = own_table(merged, limit, &symbols, frequency, cumulative);
                 }
             }
             uint64_t apart = size[t] + size[t + 1];
@@ -1207,7 +1296,7 @@ static uint64_t merge_tables(symbol_plan *p) {
             }
         }
         if (best < 0) break;
-        for (int s = 0; s < ALPHABET; s++) p->histogram[best][s] += p->histogram[best + 1][s];
+        for (int s = 0; s < limit; s++) p->histogram[best][s] += p->histogram[best + 1][s];
         size[best] = merged_size[best];
         for (int t = best + 1; t + 1 < tables; t++) {
             memcpy(p->histogram[t], p->histogram[t + 1], sizeof p->histogram[t]);
@@ -1227,6 +1316,35 @@ static uint64_t merge_tables(symbol_plan *p) {
         total += size[t];
     }
     return total;
+}
+
+/* Chooses the tables of a plan whose histograms, by context, are those of n symbols; returns as fcl_plan_symbols. */
+static int64_t choose_tables(symbol_plan *p, int64_t n) {
+    uint64_t size;
+    if (p->mode == MODE_SINGLE) {
+        p->tables = 1;
+        p->starts = 1;
+        size = own_table(p->histogram[0], ALPHABET, &p->symbols[0], p->frequency[0], p->cumulative[0]);
+        if (p->universe && p->kind != KIND_BYTES) {
+            uint16_t frequency[ALPHABET], cumulative[ALPHABET];
+            geometric_table(n, p->universe, p->kind, p->symbols[0], frequency, cumulative);
+            uint64_t parametric = (8 << FRACTION) + coded_size(p->histogram[0], p->symbols[0], frequency);
+            if (parametric <= size) {
+                size_t used = (size_t)p->symbols[0] * sizeof *frequency;
+                memcpy(p->frequency[0], frequency, used);
+                memcpy(p->cumulative[0], cumulative, used);
+                p->geometric = 1;
+                size = parametric;
+            }
+        }
+        size += 8 << FRACTION;
+    } else {
+        size = merge_tables(p) + (24 << FRACTION);
+        for (int t = 0; t < p->tables; t++)
+            own_table(p->histogram[t], ALPHABET, &p->symbols[t], p->frequency[t], p->cumulative[t]);
+    }
+    /* Four lanes leave 16 to 32 bits each beyond the information in their states: count the most. */
+    return (int64_t)((size + (8 << FRACTION) - 1) >> (FRACTION + 3)) + 4 * LANES;
 }
 
 /* Chooses contexts' tables for n >= 1 symbols. plan: fcl_plan_bytes(), 8-byte aligned. kind: mantissa bits 0 to 3 of
@@ -1267,45 +1385,27 @@ FCL_API int64_t fcl_plan_symbols(void *plan, const uint8_t *symbols, int64_t n, 
             if (i + 4 <= n) mean = adaptive_update(mean, symbols + i, sizes);
         }
     }
-    uint64_t size;
-    if (mode == MODE_SINGLE) {
-        p->tables = 1;
-        p->starts = 1;
-        size = own_table(p->histogram[0], &p->symbols[0], p->frequency[0], p->cumulative[0]);
-        if (universe && kind != KIND_BYTES) {
-            uint16_t frequency[ALPHABET], cumulative[ALPHABET];
-            geometric_table(n, universe, kind, p->symbols[0], frequency, cumulative);
-            uint64_t parametric = (8 << FRACTION) + coded_size(p->histogram[0], frequency);
-            if (parametric <= size) {
-                memcpy(p->frequency[0], frequency, sizeof frequency);
-                memcpy(p->cumulative[0], cumulative, sizeof cumulative);
-                p->geometric = 1;
-                size = parametric;
-            }
-        }
-        size += 8 << FRACTION;
-    } else {
-        size = merge_tables(p) + (24 << FRACTION);
-        for (int t = 0; t < p->tables; t++)
-            own_table(p->histogram[t], &p->symbols[t], p->frequency[t], p->cumulative[t]);
-    }
-    /* Four lanes leave 16 to 32 bits each beyond the information in their states: count the most. */
-    return (int64_t)((size + (8 << FRACTION) - 1) >> (FRACTION + 3)) + 4 * LANES;
+    return choose_tables(p, n);
 }
 
 static inline uint32_t *lane_of(uint32_t *states, int64_t i) { return states + (i & (LANES - 1)); }
 
+/* What putting a symbol of frequency f onto a state takes. For x < 2^20 f, which is what a state is brought below first,
+ * floor(x / f) = x (floor(2^44 / f) + 1) >> 44 exactly, and the product fits in 64 bits, since f <= 2^12. */
+typedef struct {
+    uint64_t reciprocal;
+    uint32_t frequency, start;
+} encode_entry;
+
 /* Puts one symbol onto a state. The word is stored in any case, and kept if the state is too large for the frequency:
  * no branch depends on the data. There is room below `word`: the capacity counts a word for every symbol and more. */
-static inline void encode_step(uint32_t *x, uint32_t step, uint8_t **word, uint32_t *missing) {
-    uint32_t f = step & 0xffff;
-    *missing |= f == 0;
-    f |= f == 0;
-    uint32_t spill = *x >= (uint64_t)f << 20;
+static inline void encode_step(uint32_t *x, const encode_entry *e, uint8_t **word, uint32_t *missing) {
+    *missing |= e->frequency == 0;
+    uint32_t spill = *x >= (uint64_t)e->frequency << 20;
     store16(*word - 2, (uint16_t)*x);
     *word -= 2 * spill;
-    uint32_t v = *x >> (16 * spill);
-    *x = (v / f << PROBABILITY_BITS) + v % f + (step >> 16);
+    uint32_t v = *x >> (16 * spill), quotient = (uint32_t)(v * e->reciprocal >> 44);
+    *x = (quotient << PROBABILITY_BITS) + v - quotient * e->frequency + e->start;
 }
 
 /* Encodes n symbols with a plan made for exactly them; returns the bytes written. capacity >= fcl_symbols_bound(n) is
@@ -1325,14 +1425,22 @@ FCL_API int64_t fcl_encode_symbols(const void *plan, const uint8_t *symbols, int
         *at++ = (uint8_t)(p->symbols[0] - 1);
     } else {
         bit_writer w = {at, 0, 0};
-        for (int t = 0; t < p->tables; t++) describe_table(p->histogram[t], p->symbols[t], &w);
+        for (int t = 0; t < p->tables; t++) {
+            uint64_t weights[ALPHABET];
+            weigh(p->histogram[t], p->symbols[t], weights);
+            describe_table(weights, p->symbols[t], &w);
+        }
         at = finish_bits(&w);
     }
-    uint32_t steps[CONTEXTS][ALPHABET]; /* frequency | start << 16, by table */
-    for (int t = 0; t < p->tables; t++)
-        for (int symbol = 0; symbol < ALPHABET; symbol++)
-            steps[t][symbol] = p->frequency[t][symbol] | (uint32_t)p->cumulative[t][symbol] << 16;
-    const uint32_t *step_of[CONTEXTS];
+    encode_entry steps[CONTEXTS][ALPHABET];
+    for (int t = 0; t < p->tables; t++) {
+        memset(steps[t], 0, sizeof steps[t]);
+        for (int symbol = 0; symbol < p->symbols[t]; symbol++) {
+            uint32_t f = p->frequency[t][symbol];
+            if (f) steps[t][symbol] = (encode_entry){(UINT64_C(1) << 44) / f + 1, f, p->cumulative[t][symbol]};
+        }
+    }
+    const encode_entry *step_of[CONTEXTS];
     for (int c = 0; c < CONTEXTS; c++) step_of[c] = steps[p->mode == MODE_SINGLE ? 0 : p->table_of[c]];
     uint32_t states[LANES] = {STATE_LOW, STATE_LOW, STATE_LOW, STATE_LOW};
     uint8_t *end = out + capacity, *word = end;
@@ -1340,18 +1448,18 @@ FCL_API int64_t fcl_encode_symbols(const void *plan, const uint8_t *symbols, int
     uint32_t missing = 0;
     for (; i & (LANES - 1); i--) {
         int context = p->mode == MODE_SINGLE ? 0 : p->mode == MODE_CLASSES ? classes[i - 1] : groups[i >> 2];
-        encode_step(states + ((i - 1) & (LANES - 1)), step_of[context][symbols[i - 1]], &word, &missing);
+        encode_step(states + ((i - 1) & (LANES - 1)), step_of[context] + symbols[i - 1], &word, &missing);
     }
     uint32_t x0 = states[0], x1 = states[1], x2 = states[2], x3 = states[3];
     for (; i > 0; i -= LANES) {
         const uint8_t *s = symbols + i - LANES;
-        const uint32_t *t[LANES];
+        const encode_entry *t[LANES];
         for (int lane = 0; lane < LANES; lane++)
             t[lane] = step_of[p->mode == MODE_SINGLE ? 0 : p->mode == MODE_CLASSES ? classes[i - LANES + lane] : groups[i / LANES - 1]];
-        encode_step(&x3, t[3][s[3]], &word, &missing);
-        encode_step(&x2, t[2][s[2]], &word, &missing);
-        encode_step(&x1, t[1][s[1]], &word, &missing);
-        encode_step(&x0, t[0][s[0]], &word, &missing);
+        encode_step(&x3, t[3] + s[3], &word, &missing);
+        encode_step(&x2, t[2] + s[2], &word, &missing);
+        encode_step(&x1, t[1] + s[1], &word, &missing);
+        encode_step(&x0, t[0] + s[0], &word, &missing);
     }
     if (missing) return FCL_ERROR_ARGUMENT;
     states[0] = x0, states[1] = x1, states[2] = x2, states[3] = x3;
@@ -1456,4 +1564,111 @@ FCL_API int64_t fcl_decode_symbols(const uint8_t *in, int64_t length, int64_t n,
     for (int lane = 0; lane < LANES; lane++)
         if (x[lane] != STATE_LOW) return FCL_ERROR_DAMAGED;
     return word - in;
+}
+
+/* ---- float differences in one pass --------------------------------------------------------------------------------
+ *
+ * What the functions above do one after the other, a block at a time while it is in the cache.
+ */
+
+enum { FUSED_BLOCK = 512 };
+
+/* known[j] = reference[index of the j-th set bit] (bitmap NULL: of entry j). */
+static int64_t gather_known(const float *reference, int64_t d, const uint8_t *bitmap, int64_t n, float *known) {
+    if (bitmap) return fcl_gather(reference, d, bitmap, known, n) == n ? n : FCL_ERROR_ARGUMENT;
+    if (n != d) return FCL_ERROR_ARGUMENT;
+    memcpy(known, reference, (size_t)n * sizeof *known);
+    return n;
+}
+
+/* Appends up to 56 bits to `pending`, which holds *count < 8 bits that are not yet in full bytes; returns the new end.
+ * Eight bytes are stored, whole bytes of them kept: no branch depends on the data. */
+static inline uint8_t *put_low(uint8_t *at, uint64_t *pending, int *count, uint64_t bits, int width) {
+    *pending |= bits << *count;
+    *count += width;
+    store64(at, *pending);
+    at += *count >> 3;
+    *pending >>= *count & ~7;
+    *count &= 7;
+    return at;
+}
+
+/* Plans the differences of n >= 1 values from the reference's at the same entries, as tokens with m mantissa bits in
+ * the contexts of the reference's binades (see fcl_reference_classes), and writes their low bits.
+ *
+ * plan, n: as in fcl_plan_symbols, whose result this returns. known: float [n] workspace. tokens, classes: uint8 [n], to
+ * be passed to fcl_encode_symbols. low: `capacity` >= 4 n + 8 bytes; facts[0] = top, facts[1] = bytes of the low bits. */
+FCL_API int64_t fcl_plan_float_differences(void *plan, const float *values, int64_t n, const float *reference,
+                                           const uint8_t *bitmap, int64_t d, int32_t m, float *known, uint8_t *tokens,
+                                           uint8_t *classes, uint8_t *low, int64_t capacity, int64_t *facts) {
+    symbol_plan *p = plan;
+    uint32_t differences[FUSED_BLOCK];
+    if (n < 1 || n > (int64_t)UINT32_MAX || m < 0 || m > 3) return FCL_ERROR_ARGUMENT;
+    if (capacity < 4 * n + 8) return FCL_ERROR_CAPACITY;
+    int64_t gathered = gather_known(reference, d, bitmap, n, known);
+    if (gathered < 0) return gathered;
+    memset(p, 0, sizeof *p);
+    p->mode = MODE_CLASSES;
+    p->kind = m;
+    int32_t top = (int32_t)fcl_reference_classes(known, n, -1, classes);
+    token_tables t;
+    fill_token_tables(&t, m);
+    uint64_t pending = 0;
+    int count = 0;
+    uint8_t *at = low;
+    for (int64_t begin = 0; begin < n; begin += FUSED_BLOCK) {
+        int64_t size = n - begin < FUSED_BLOCK ? n - begin : FUSED_BLOCK;
+        fcl_float_differences(values + begin, known + begin, size, differences);
+        fcl_tokenise(differences, size, m, tokens + begin);
+        const uint8_t *token = tokens + begin, *class = classes + begin;
+        int64_t i = 0;
+        for (; i + 2 <= size; i += 2) {
+            int first = t.shifts[token[i]], second = t.shifts[token[i + 1]];
+            if (first + second > 56) break;
+            p->histogram[class[i]][token[i]]++;
+            p->histogram[class[i + 1]][token[i + 1]]++;
+            uint64_t pair = differences[i] & ((UINT64_C(1) << first) - 1);
+            pair |= (differences[i + 1] & ((UINT64_C(1) << second) - 1)) << first;
+            at = put_low(at, &pending, &count, pair, first + second);
+        }
+        for (; i < size; i++) {
+            p->histogram[class[i]][token[i]]++;
+            int shift = t.shifts[token[i]];
+            at = put_low(at, &pending, &count, differences[i] & ((UINT64_C(1) << shift) - 1), shift);
+        }
+    }
+    facts[0] = top;
+    facts[1] = at - low + (count > 0);
+    return choose_tables(p, n);
+}
+
+/* Inverse of the above: n >= 1 values from a section of untrusted bytes (symbols, then low bits). known: float [n],
+ * tokens, classes: uint8 [n], work: fcl_decode_words() words of workspace. Returns the bytes read. */
+FCL_API int64_t fcl_decode_float_differences(const uint8_t *in, int64_t length, int64_t n, const float *reference,
+                                             const uint8_t *bitmap, int64_t d, int32_t top, float *known,
+                                             uint8_t *tokens, uint8_t *classes, uint32_t *work, float *values) {
+    if (length < 1) return FCL_ERROR_TRUNCATED;
+    if (top < 0) return FCL_ERROR_ARGUMENT;
+    int32_t m = in[0] >> 3;
+    if (m >= KIND_BYTES) return FCL_ERROR_DAMAGED;
+    int64_t gathered = gather_known(reference, d, bitmap, n, known);
+    if (gathered < 0) return gathered;
+    fcl_reference_classes(known, n, top, classes);
+    int64_t read = fcl_decode_symbols(in, length, n, m, classes, 0, tokens, work);
+    if (read < 0) return read;
+    token_tables t;
+    fill_token_tables(&t, m);
+    int64_t low = count_low(&t, tokens, n), result = 0;
+    if (low < 0) return low;
+    low = (low + 7) / 8;
+    if (low > length - read) return FCL_ERROR_TRUNCATED;
+    bit_reader r = {in + read, length - read, 0};
+    uint32_t differences[FUSED_BLOCK];
+    for (int64_t begin = 0; begin < n; begin += FUSED_BLOCK) {
+        int64_t size = n - begin < FUSED_BLOCK ? n - begin : FUSED_BLOCK;
+        take_values(&t, &r, tokens + begin, size, differences);
+        int64_t applied = fcl_apply_float_differences(differences, known + begin, size, values + begin);
+        if (applied < 0) result = applied;
+    }
+    return result < 0 ? result : read + low;
 }

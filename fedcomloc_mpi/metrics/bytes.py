@@ -1,4 +1,4 @@
-"""Bytes as the literature counts them, and the bound for an unknown support (DESIGN section 5)."""
+"""Bytes as the literature counts them, and the bound for an unknown support (docs/measurements.md)."""
 
 import math
 from functools import lru_cache

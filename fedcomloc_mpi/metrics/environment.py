@@ -31,7 +31,7 @@ def describe_environment(
     """Return the JSON object of environment.json.
 
     mpi_library: what MPI_Get_library_version says. hosts: the host name of each rank, in rank order. coders:
-    names of the coders in use. bitwise: whether the run repeats bit for bit (DESIGN section 5). started: in
+    names of the coders in use. bitwise: whether the run repeats bit for bit. started: in
     UTC, default now. extra: further keys.
     """
     return {

@@ -1,4 +1,4 @@
-"""Round records: one JSON line of rounds.jsonl for every round (DESIGN section 7)."""
+"""Round records: one JSON line of rounds.jsonl for every round (docs/measurements.md)."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from fedcomloc_mpi.errors import UserError
 
 @dataclass(frozen=True)
 class DirectionBytes:
-    """Bytes of one direction in one round, as DESIGN section 5 counts them.
+    """Bytes of one direction in one round, as docs/measurements.md defines them.
 
     Uplink: sums over the cohort; downlink payload: size x cohort. device_bytes: downlink only, None for the
     uplink. coders: by name, how many of the direction's messages each coder has written a part of.

@@ -1,4 +1,4 @@
-"""The convolutional network of FedCIFAR10 (DESIGN section 2)."""
+"""The convolutional network of FedCIFAR10: LeNet-5 with ReLU and maximum pooling."""
 
 from torch import nn
 

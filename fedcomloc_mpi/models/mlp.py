@@ -1,4 +1,4 @@
-"""The fully connected network of FedMNIST (DESIGN section 7)."""
+"""The fully connected network of FedMNIST."""
 
 import math
 

@@ -20,7 +20,7 @@ from fedcomloc_mpi.runtime.start import Start
 from fedcomloc_mpi.transport.exchange import Command, Exchange
 from fedcomloc_mpi.transport.report import NOTHING_SAVED, RankReport
 from fedcomloc_mpi.transport.watchdog import Watchdog
-from fedcomloc_mpi.wire import Reference, decode_into, encode
+from fedcomloc_mpi.wire import Reference, decode_reference, encode
 
 REPORTED_PARTS = (*CLIENT_PARTS, OTHER)
 
@@ -53,6 +53,7 @@ class ClientRank:
         self._start = start
         self._before = torch.from_numpy(start.broadcast.copy())
         self._after = torch.zeros_like(self._before)
+        self._held = [Reference(vector.numpy(), setup.layout) for vector in self._before]
         self._compressed_model = torch.empty(0)
         self._saved = NOTHING_SAVED
 
@@ -72,7 +73,7 @@ class ClientRank:
         setup, watch = self._setup, self._watch
         self._watchdog.begin_round(plan.round.local_steps)
         mine = plan.assignment.positions[setup.world.rank]
-        held = [Reference(vector.numpy(), setup.layout) for vector in self._before]
+        held = self._held
         references = pick_references(setup.algorithm.uplink_references, held)
         losses = np.zeros(len(mine))
         lengths = np.zeros((len(mine), setup.algorithm.uplink_vectors), dtype=np.int64)
@@ -102,14 +103,18 @@ class ClientRank:
             return None
         with watch.part("decode"):
             references = pick_references(setup.algorithm.downlink_references, held)
-            for vector, message, reference in zip(self._after, downlink.vectors, references, strict=True):
-                decode_into(message, setup.layout, reference, vector.numpy())
+            self._held = [
+                decode_reference(message, setup.layout, reference, vector.numpy())
+                for vector, message, reference in zip(self._after, downlink.vectors, references, strict=True)
+            ]
         following = None
         if downlink.command is Command.CONTINUE:
             following = setup.plan(plan.round.number + 1, downlink.speeds)
         with watch.part("update"):
             self._commit(plan, following)
             setup.algorithm.step_server(plan.round, tuple(self._before), tuple(self._after))
+            if plan.round.server_step != 1.0:  # the model is not what travelled
+                self._held[0] = Reference(self._after[0].numpy(), setup.layout)
         self._before, self._after = self._after, self._before
         self._saved = self._saver.after_commit(plan, final=following is None)
         return following

@@ -1,14 +1,11 @@
 """Value coders of float32 values."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 from fedcomloc_mpi import kernels
 from fedcomloc_mpi.compressors.compressor import all_finite
 from fedcomloc_mpi.errors import MessageError, NonFiniteError
 from fedcomloc_mpi.kernels import BYTES, Mode
-from fedcomloc_mpi.wire import integers
 from fedcomloc_mpi.wire.index_coders import check_length
 from fedcomloc_mpi.wire.proposal import Proposal
 from fedcomloc_mpi.wire.value_coder import FLOAT_BITS, EntryValues, Place
@@ -34,7 +31,7 @@ class Float32:
         check_length(section, 4 * place.support.count, f"{place.support.count} float32 values")
         values = section.view("<f4").astype(np.float32, copy=False)
         if not all_finite(values):
-            raise MessageError("the message holds a value that is NaN or infinite")
+            raise _not_finite()
         return EntryValues(values, None)
 
 
@@ -62,9 +59,12 @@ class SplitFloats:
             raise MessageError("the message is damaged: its values are coded, and there are none")
         exponents, read = kernels.decode_symbols(section, count, BYTES)
         check_length(section, read + 3 * count, f"{count} split float32 values")
-        return EntryValues(
-            _finite(kernels.join_floats, exponents, kernels.unpack(section[read:], count, 24)), None
-        )
+        try:
+            return EntryValues(
+                kernels.join_floats(exponents, kernels.unpack(section[read:], count, 24)), None
+            )
+        except NonFiniteError:
+            raise _not_finite() from None
 
 
 class FloatDifferences:
@@ -80,29 +80,40 @@ class FloatDifferences:
     _mantissa = 1
 
     def propose(self, values: EntryValues, place: Place) -> Proposal | None:
-        if values.levels is not None:
+        if values.levels is not None or place.reference is None:
             return None
-        top, classes = kernels.reference_classes(place.known)
-        differences = kernels.float_differences(values.values, place.known)
-        plan = integers.plan(differences, self._mantissa, (Mode.CLASSES,), classes)
-        return Proposal(
-            1 + plan.size, lambda: np.concatenate((np.array([top], dtype=np.uint8), plan.encode())), True
+        if not values.values.size:
+            return Proposal(1, lambda: np.zeros(1, dtype=np.uint8), True)
+        top, plan, low = kernels.plan_float_differences(
+            values.values, place.reference.vector, place.mask, self._mantissa
         )
+
+        def write() -> np.ndarray:
+            return np.concatenate((np.array([top], dtype=np.uint8), plan.encode(), low))
+
+        return Proposal(1 + plan.size + low.size, write, True)
 
     def decode(self, section: np.ndarray, place: Place, bits: int) -> EntryValues:
         _check_float_bits(bits)
         if not section.size:
             raise MessageError("the message is cut short inside its values")
-        _, classes = kernels.reference_classes(place.known, int(section[0]))
-        differences = integers.decode(section[1:], place.support.count, classes)
-        return EntryValues(_finite(kernels.apply_float_differences, differences, place.known), None)
+        assert place.reference is not None
+        count, top = place.support.count, int(section[0])
+        if not count:
+            check_length(section, 1, "no value at all")
+            return EntryValues(np.empty(0, dtype=np.float32), None)
+        try:
+            values, read = kernels.decode_float_differences(
+                section[1:], count, place.reference.vector, place.mask, top
+            )
+        except NonFiniteError:
+            raise _not_finite() from None
+        check_length(section, 1 + read, f"{count} differences")
+        return EntryValues(values, None)
 
 
-def _finite(decode: Callable[..., np.ndarray], *arguments: np.ndarray) -> np.ndarray:
-    try:
-        return decode(*arguments)
-    except NonFiniteError:
-        raise MessageError("the message holds a value that is NaN or infinite") from None
+def _not_finite() -> MessageError:
+    return MessageError("the message holds a value that is NaN or infinite")
 
 
 def _check_float_bits(bits: int) -> None:

@@ -210,8 +210,8 @@ def decode(buffer: Buffer, layout: Layout, reference: Reference | None = None) -
     header, support, entries = _open(buffer, layout, reference)
     size, levels = layout.size, entries.levels
     if header.zeros_left_out and not support.complete:
-        values = np.zeros(size, dtype=np.float32)
-        values[support.indices] = entries.values
+        values = np.empty(size, dtype=np.float32)
+        kernels.scatter(entries.values, support.mask, values)
         if levels is not None:
             every_level = np.zeros(size, dtype=np.int32)
             every_level[support.indices] = levels.levels
@@ -224,14 +224,31 @@ def decode(buffer: Buffer, layout: Layout, reference: Reference | None = None) -
 
 
 def decode_into(buffer: Buffer, layout: Layout, reference: Reference | None, out: np.ndarray) -> None:
-    """Write the vector that `buffer` holds into `out`, float32 or float64 [d]. Raises MessageError, as `decode`."""
+    """Write the vector that `buffer` holds into `out`, float32 [d], contiguous. Raises MessageError, as `decode`."""
     _check_result(out, layout)
     _, support, entries = _open(buffer, layout, reference)
     if support.complete:
         out[:] = entries.values
     else:
-        out.fill(0)
-        out[support.indices] = entries.values
+        kernels.scatter(entries.values, support.mask, out)
+
+
+def decode_reference(
+    buffer: Buffer, layout: Layout, reference: Reference | None, out: np.ndarray
+) -> Reference:
+    """Write the vector that `buffer` holds into `out`, as `decode_into`; return it as a Reference for what follows.
+
+    `out` is kept, not copied. What the message tells of the vector need not be computed again.
+    """
+    _check_result(out, layout)
+    _, support, entries = _open(buffer, layout, reference)
+    if support.complete:
+        out[:] = entries.values
+        return Reference(out, layout)
+    kernels.scatter(entries.values, support.mask, out)
+    if (entries.values.view(np.uint32) == 0).any():
+        return Reference(out, layout)
+    return Reference(out, layout, (support.mask.copy(), entries.values.copy()))
 
 
 def decode_add(

@@ -27,7 +27,7 @@ def splitmix_uniform(key, index):
 
 
 def by_hand(vector, sizes, bits, key):
-    """Q_r with the maximum norm as DESIGN.md words it, entry by entry in Python."""
+    """Q_r with the maximum norm as its definition has it, entry by entry in Python."""
     steps, levels, values, start = 2**bits - 1, [], [], 0
     for size in sizes:
         layer = [float(value) for value in vector[start : start + size]]

@@ -241,8 +241,10 @@ def test_bytes(run: Run) -> None:
     size, kept = flat(run.folder / "final.pt").numel(), 5521
     for record in run.rounds:
         up, down = record["uplink"], record["downlink"]
-        assert up.keys() == BYTES
-        assert down.keys() == BYTES | {"device_bytes"}
+        assert up.keys() == BYTES | {"coders"}
+        assert down.keys() == BYTES | {"coders", "device_bytes"}
+        # One index coder and one value coder for each message: four up, one down.
+        assert (sum(up["coders"].values()), sum(down["coders"].values())) == (8, 2)
         assert up["paper_bytes"] == 4 * 4 * kept
         assert down["paper_bytes"] == 4 * 4 * size
         assert up["bound_bytes"] > up["paper_bytes"]
@@ -281,7 +283,7 @@ def test_summary(run: Run) -> None:
         assert summary[f"best_accuracy{suffix}"] == max(evaluated.values())
         assert evaluated[summary[f"best_accuracy{suffix}_round"]] == max(evaluated.values())
     for direction in ("uplink", "downlink"):
-        for kind in rounds[0][direction]:
+        for kind in rounds[0][direction].keys() - {"coders"}:
             assert summary[direction][kind] == pytest.approx(sum(r[direction][kind] for r in rounds))
     for part in SERVER_PARTS:
         assert summary["seconds"][part] == pytest.approx(sum(r["seconds"][part] for r in rounds))

@@ -49,6 +49,28 @@ def test_select_by_sample(size, law):
         assert native.select(vector, k).tobytes() == by_sorting(vector, k).tobytes(), k
 
 
+@pytest.mark.parametrize("size", [1000, 16_384, 100_003])
+@pytest.mark.parametrize("law", ["normal", "ties", "zeros", "one value"])
+def test_no_guess_changes_what_is_selected(size, law):
+    random = np.random.default_rng(size)
+    vector = random.standard_normal(size).astype(np.float32)
+    if law == "ties":
+        vector = np.round(vector * 4) / 4
+    elif law == "zeros":
+        vector[random.random(size) < 0.9] = -0.0
+    elif law == "one value":
+        vector[:] = 3
+    for k in (0, 1, size // 10, size // 2, size - 1, size):
+        expected, guess = by_sorting(vector, k).tobytes(), np.zeros(1, dtype=np.uint32)
+        for wrong in (None, 0, 1, 0x3F800000, 0x7F7FFFFF, 0xFFFFFFFF, *random.integers(0, 2**32, 5).tolist()):
+            if wrong is not None:
+                guess[0] = wrong
+            assert native.select(vector, k, guess).tobytes() == expected
+            # What it has become is a guess, too.
+            nearby = vector * np.float32(1.001)
+            assert native.select(nearby, k, guess).tobytes() == by_sorting(nearby, k).tobytes()
+
+
 @BOTH
 @pytest.mark.parametrize("bad", [np.nan, -np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("size", [5, 20_000])
@@ -67,7 +89,11 @@ def test_bitmaps_and_gaps(vector, part, weight):
     mask = native.select(vector, k)
     assert native.popcount(mask) == twins.popcount(mask) == k
     assert native.support(vector).tobytes() == twins.support(vector).tobytes()
-    assert native.fingerprint(vector) == twins.fingerprint(vector)
+    held = native.support(vector)
+    kept = native.gather(vector, held, native.popcount(held))
+    assert native.fingerprint(held, kept, size) == twins.fingerprint(held, kept, size)
+    inner = native.select(kept, round(part * kept.size))
+    assert native.expand(inner, held).tobytes() == twins.expand(inner, held).tobytes()
     values, gaps = native.gather(vector, mask, k), native.gaps(mask, size, k)
     assert values.tobytes() == twins.gather(vector, mask, k).tobytes()
     assert gaps.tobytes() == twins.gaps(mask, size, k).tobytes()
@@ -78,6 +104,10 @@ def test_bitmaps_and_gaps(vector, part, weight):
         flipped = np.zeros_like(mask)
         kernels.flip(gaps, flipped, size)
         assert flipped.tobytes() == mask.tobytes()
+    spread = [np.full(size, 7, dtype=np.float32) for _ in range(2)]
+    native.scatter(values, mask, spread[0])
+    twins.scatter(values, mask, spread[1])
+    assert spread[0].tobytes() == spread[1].tobytes()
     sums = np.ones(size), np.ones(size)
     native.accumulate(values, mask, weight, sums[0])
     twins.accumulate(values, mask, weight, sums[1])
@@ -171,3 +201,37 @@ def test_packing(values, width, shift):
         assert back.tobytes() == small.tobytes() and read == section.size
         with pytest.raises(MessageError):
             kernels.rice_decode(section[:-1], small.size, shift)
+
+
+@given(
+    vector=vectors(600), part=st.floats(0, 1), mantissa=st.integers(0, 3), near=st.booleans(), data=st.data()
+)
+def test_float_differences_in_one_pass(vector, part, mantissa, near, data):
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    reference = vector if near else random.permutation(vector)
+    size, k = vector.size, round(part * vector.size)
+    if not k:
+        return
+    mask = None if k == size else native.select(vector, k)
+    values = vector if mask is None else native.gather(vector, mask, k)
+    made = []
+    for kernels in (native, twins):
+        top, plan, low = kernels.plan_float_differences(values, reference, mask, mantissa)
+        section = np.concatenate((plan.encode(), low))
+        made.append((top, plan.size, section.tobytes()))
+        for reader in (native, twins):
+            back, read = reader.decode_float_differences(section, k, reference, mask, top)
+            assert back.tobytes() == values.tobytes() and read == section.size
+    assert made[0] == made[1]
+    damaged = section.copy()
+    for _ in range(data.draw(st.integers(1, 3))):
+        damaged[data.draw(st.integers(0, section.size - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    damaged = damaged[: data.draw(st.integers(0, section.size))]
+    results: list[tuple[bytes, int] | str] = []
+    for reader in (native, twins):
+        try:
+            back, read = reader.decode_float_differences(damaged, k, reference, mask, top)
+            results.append((back.tobytes(), read))
+        except (MessageError, NonFiniteError) as error:
+            results.append(type(error).__name__)
+    assert results[0] == results[1]

@@ -36,7 +36,7 @@ def test_bound_bytes_of_the_published_model(kept: int) -> None:
 
 
 def test_known_figures() -> None:
-    # DESIGN section 3: an unknown support of density 0.1 costs 4.69 bits per kept entry.
+    # An unknown support of density 0.1 costs 4.69 bits per kept entry.
     assert 8 * bound_bytes(199_210, 19_921, 32, 6) / 19_921 - 32 == pytest.approx(4.69, abs=0.005)
     assert paper_bytes(19_921, 32) == 79_684
     assert paper_bytes(19_921, 8) == 19_921

@@ -248,7 +248,7 @@ WITHOUT = [name for name in NAMES if "fedavg" in name]
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in DRIFTING + ELSEWHERE + WITHOUT])
 @pytest.mark.parametrize("ranks", RANKS)
 def test_control_variates_sum_to_zero(folder_of: Folder, ranks: int, name: str) -> None:
-    """The real sum over all clients' vectors in memory, against the bound of DESIGN section 2."""
+    """The real sum over all clients' vectors in memory, within rounding of zero."""
     folder = folder_of(ranks, name)
     config = tomllib.loads((folder / "config.toml").read_text())
     records = rounds_of(folder)

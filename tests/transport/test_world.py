@@ -5,6 +5,7 @@ import pytest
 from mpi4py import MPI
 
 from fedcomloc_mpi.errors import AgreedError, UserError
+from fedcomloc_mpi.transport.wait import wait_all
 from fedcomloc_mpi.transport.world import SERVER, library_version, open_world, refuse_singletons
 from tests.transport.worlds import world_of
 
@@ -84,7 +85,7 @@ def test_messages_of_the_caller_never_meet_those_of_a_world() -> None:
     request = comm.Irecv(received, source=MPI.ANY_SOURCE, tag=MPI.ANY_TAG)
     world = open_world(comm)
     world.agree(None)
-    world.barrier()
+    wait_all([world.comm.Ibarrier()])
     arrived = request.Test()
     comm.Barrier()
     assert not arrived

@@ -64,7 +64,9 @@ def test_decode_add_adds_in_float64(first, weight, seed):
 @pytest.mark.parametrize("density", [0.001, 0.1, 0.9, 1.0])
 @pytest.mark.parametrize("bits", [1, 8, 32])
 def test_awkward_sizes_from_the_compressor_to_the_receiver(size, density, bits):
-    direction = SimpleNamespace(density=density, bits=bits, quant_norm="max", lattice="own")
+    direction = SimpleNamespace(
+        density=density, bits=bits, quant_norm="max", lattice="own", compressor="topk"
+    )
     layout = Layout([size // 3, 0, size - size // 3])
     vector = np.random.default_rng(size).standard_normal(size).astype(np.float32)
     compressed = build(direction, layout).compress(vector, key=3)

@@ -6,12 +6,14 @@ MessageError; arguments that break a function's contract raise ValueError.
 
 from fedcomloc_mpi.kernels.native.bitmaps import (
     accumulate,
+    expand,
     flip,
     gaps,
     gaps_of_positions,
     gather,
     popcount,
     positions,
+    scatter,
     select,
     support,
 )
@@ -23,6 +25,7 @@ from fedcomloc_mpi.kernels.native.differences import (
     reference_classes,
 )
 from fedcomloc_mpi.kernels.native.fingerprints import fingerprint
+from fedcomloc_mpi.kernels.native.float_coding import decode_float_differences, plan_float_differences
 from fedcomloc_mpi.kernels.native.library import library
 from fedcomloc_mpi.kernels.native.packing import (
     join_floats,
@@ -42,8 +45,10 @@ __all__ = [
     "accumulate",
     "apply_float_differences",
     "apply_level_differences",
+    "decode_float_differences",
     "decode_symbols",
     "dequantize",
+    "expand",
     "fingerprint",
     "flip",
     "float_differences",
@@ -56,6 +61,7 @@ __all__ = [
     "library",
     "pack",
     "pack_low",
+    "plan_float_differences",
     "plan_symbols",
     "popcount",
     "positions",
@@ -64,6 +70,7 @@ __all__ = [
     "rice_decode",
     "rice_encode",
     "rice_size",
+    "scatter",
     "select",
     "split_floats",
     "support",

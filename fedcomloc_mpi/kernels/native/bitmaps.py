@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedcomloc_mpi.kernels.native.library import call, checked_bitmap, typed
+from fedcomloc_mpi.kernels.native.library import WORKSPACE, call, checked_bitmap, typed
 
 
 def popcount(mask: np.ndarray) -> int:
@@ -10,15 +10,17 @@ def popcount(mask: np.ndarray) -> int:
     return call("popcount", typed(mask, np.uint8), mask.size)
 
 
-def select(vector: np.ndarray, k: int) -> np.ndarray:
+def select(vector: np.ndarray, k: int, guess: np.ndarray | None = None) -> np.ndarray:
     """Return the bitmap of the `k` entries of largest magnitude of float32 [d]; of equal ones the lowest index wins.
 
-    Raises NonFiniteError on NaN or an infinity anywhere.
+    guess: uint32 [1], updated: the bit pattern of a magnitude near the smallest one kept, from a similar vector, or 0;
+    it makes the search faster, and has no other effect. Raises NonFiniteError on NaN or an infinity anywhere.
     """
+    threshold = np.zeros(1, dtype=np.uint32) if guess is None else typed(guess, np.uint32)
     size = typed(vector, np.float32).size
     words = call("select_words", size)
     mask = np.empty((size + 7) // 8, dtype=np.uint8)
-    call("select", vector, size, k, mask, np.empty(words, dtype=np.uint32), words)
+    call("select", vector, size, k, mask, WORKSPACE.take("select", words, np.uint32), words, threshold)
     return mask
 
 
@@ -36,6 +38,19 @@ def gather(vector: np.ndarray, mask: np.ndarray, count: int) -> np.ndarray:
     if call("gather", vector, vector.size, mask, values, count) != count:
         raise ValueError(f"the bitmap does not hold {count} entries")
     return values
+
+
+def expand(inner: np.ndarray, outer: np.ndarray) -> np.ndarray:
+    """Return the bitmap of those set bits of the bitmap `outer` whose numbers are set in the bitmap `inner`."""
+    out = np.empty(typed(outer, np.uint8).size, dtype=np.uint8)
+    call("expand", typed(inner, np.uint8), inner.size, outer, outer.size, out)
+    return out
+
+
+def scatter(values: np.ndarray, mask: np.ndarray, out: np.ndarray) -> None:
+    """Write `values`, float32 [k], to the entries of float32 [d] whose bits are set, and 0 to the others."""
+    size = typed(out, np.float32).size
+    call("scatter", typed(values, np.float32), values.size, checked_bitmap(mask, size), size, out)
 
 
 def accumulate(values: np.ndarray, mask: np.ndarray | None, weight: float, accumulator: np.ndarray) -> None:

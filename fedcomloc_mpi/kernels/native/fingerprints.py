@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from fedcomloc_mpi.kernels.native.library import call, typed
+from fedcomloc_mpi.kernels.native.library import call, checked_bitmap, typed
 
 
-def fingerprint(vector: np.ndarray) -> int:
-    """Return the 64-bit content hash of float32 [d]."""
+def fingerprint(mask: np.ndarray, values: np.ndarray, size: int) -> int:
+    """Return the 64-bit content hash of a vector of `size` entries: `values`, float32, at `mask`, all others +0."""
     result = np.empty(1, dtype=np.uint64)
-    call("fingerprint", typed(vector, np.float32), vector.size, result)
+    little = typed(values, np.float32).astype("<f4", copy=False)
+    call("fingerprint", checked_bitmap(mask, size), size, little, little.size, result)
     return int(result[0])

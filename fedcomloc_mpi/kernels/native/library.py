@@ -1,6 +1,7 @@
 """The compiled codec.c: found, loaded and called through ctypes."""
 
 import ctypes
+import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from fedcomloc_mpi.errors import MessageError, NonFiniteError
 from fedcomloc_mpi.layout import Layout
 
-_VERSION = 1
+_VERSION = 3
 _ERRORS: dict[int, Callable[[], Exception]] = {
     -1: lambda: ValueError("an argument of a codec kernel is out of range"),
     -2: lambda: ValueError("a buffer of a codec kernel is too small"),
@@ -25,11 +26,13 @@ _PROTOTYPES: dict[str, tuple[type, ...]] = {
     "version": (),
     "popcount": (_P, _I64),
     "gather": (_P, _I64, _P, _P, _I64),
+    "scatter": (_P, _I64, _P, _I64, _P),
     "accumulate": (_P, _I64, _P, _I64, _F64, _P),
     "select_words": (_I64,),
-    "select": (_P, _I64, _I64, _P, _P, _I64),
+    "select": (_P, _I64, _I64, _P, _P, _I64, _P),
     "support": (_P, _I64, _P),
-    "fingerprint": (_P, _I64, _P),
+    "expand": (_P, _I64, _P, _I64, _P),
+    "fingerprint": (_P, _I64, _P, _I64, _P),
     "quantize": (_P, _I64, _P, _I64, _P, _P, _I64, _I64, _I64, _U64, _I32, _P),
     "dequantize": (_P, _I64, _P, _I64, _P, _P, _I64, _I64, _P),
     "layer_maxima": (_P, _I64, _P, _I64, _P, _I64, _P),
@@ -58,6 +61,8 @@ _PROTOTYPES: dict[str, tuple[type, ...]] = {
     "plan_symbols": (_P, _P, _I64, _I32, _I32, _P, _P, _I64),
     "encode_symbols": (_P, _P, _I64, _P, _P, _P, _I64),
     "decode_symbols": (_P, _I64, _I64, _I32, _P, _I64, _P, _P),
+    "plan_float_differences": (_P, _P, _I64, _P, _P, _I64, _I32, _P, _P, _P, _P, _I64, _P),
+    "decode_float_differences": (_P, _I64, _I64, _P, _P, _I64, _I32, _P, _P, _P, _P, _P),
 }
 
 
@@ -85,15 +90,44 @@ def _fail(code: int) -> NoReturn:
 
 def call(name: str, *arguments: object) -> int:
     """Call a kernel: arrays become their addresses, None a null pointer; raise what its error code means."""
-    loaded = library()
-    if loaded is None:
-        raise RuntimeError("the compiled kernels are not installed")
-    # Several times faster than `ctypes.data`, and a message takes dozens of calls.
-    passed = [a.__array_interface__["data"][0] if isinstance(a, np.ndarray) else a for a in arguments]
-    result = int(getattr(loaded, f"fcl_{name}")(*passed))
+    passed = [_address(each) if isinstance(each, np.ndarray) else each for each in arguments]
+    result: int = _functions()[name](*passed)
     if result < 0:
         _fail(result)
     return result
+
+
+def _address(array: np.ndarray) -> int:
+    """Return where an array's memory begins, several times faster than `ctypes.data` where that is possible."""
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
+    except (TypeError, ValueError):  # it is read-only, or empty
+        return array.ctypes.data
+
+
+@cache
+def _functions() -> dict[str, Callable[..., int]]:
+    loaded = library()
+    if loaded is None:
+        raise RuntimeError("the compiled kernels are not installed")
+    return {name: getattr(loaded, f"fcl_{name}") for name in _PROTOTYPES}
+
+
+class Workspace(threading.local):
+    """Scratch memory of the kernels, one a thread and kept: fresh pages would cost more than the work in them."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, np.ndarray] = {}
+
+    def take(self, name: str, size: int, dtype: type) -> np.ndarray:
+        """Return an array of at least `size` entries; it is valid until the next call with this name."""
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.size < size:
+            buffer = self._buffers[name] = np.empty(size, dtype=dtype)
+        return buffer
+
+
+WORKSPACE = Workspace()
 
 
 def typed(array: np.ndarray, dtype: type) -> np.ndarray:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedcomloc_mpi.kernels.contexts import Mode
-from fedcomloc_mpi.kernels.native.library import call, typed
+from fedcomloc_mpi.kernels.native.library import WORKSPACE, call, typed
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ def decode_symbols(
     if classes is not None and typed(classes, np.uint8).size != count:
         raise ValueError("a class for every symbol is needed")
     symbols = np.empty(count, dtype=np.uint8)
-    work = np.empty(call("decode_words"), dtype=np.uint32)
+    work = WORKSPACE.take("decode", call("decode_words"), np.uint32)
     read = call(
         "decode_symbols",
         typed(section, np.uint8),

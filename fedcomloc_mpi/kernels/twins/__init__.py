@@ -6,12 +6,14 @@ of Python for every symbol), and what the tests hold the C code against.
 
 from fedcomloc_mpi.kernels.twins.bitmaps import (
     accumulate,
+    expand,
     flip,
     gaps,
     gaps_of_positions,
     gather,
     popcount,
     positions,
+    scatter,
     select,
     support,
 )
@@ -25,6 +27,7 @@ from fedcomloc_mpi.kernels.twins.differences import (
     split_floats,
 )
 from fedcomloc_mpi.kernels.twins.fingerprints import fingerprint
+from fedcomloc_mpi.kernels.twins.float_coding import decode_float_differences, plan_float_differences
 from fedcomloc_mpi.kernels.twins.packing import pack, rice_decode, rice_encode, rice_size, unpack
 from fedcomloc_mpi.kernels.twins.quantization import dequantize, layer_maxima, quantize
 from fedcomloc_mpi.kernels.twins.symbols import SymbolPlan, decode_symbols, plan_symbols
@@ -35,8 +38,10 @@ __all__ = [
     "accumulate",
     "apply_float_differences",
     "apply_level_differences",
+    "decode_float_differences",
     "decode_symbols",
     "dequantize",
+    "expand",
     "fingerprint",
     "flip",
     "float_differences",
@@ -48,6 +53,7 @@ __all__ = [
     "level_differences",
     "pack",
     "pack_low",
+    "plan_float_differences",
     "plan_symbols",
     "popcount",
     "positions",
@@ -56,6 +62,7 @@ __all__ = [
     "rice_decode",
     "rice_encode",
     "rice_size",
+    "scatter",
     "select",
     "split_floats",
     "support",

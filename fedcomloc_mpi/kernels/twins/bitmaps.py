@@ -14,7 +14,7 @@ def _flags(mask: np.ndarray, size: int) -> np.ndarray:
     return np.unpackbits(mask, count=size, bitorder="little").view(np.bool_)
 
 
-def select(vector: np.ndarray, k: int) -> np.ndarray:
+def select(vector: np.ndarray, k: int, guess: np.ndarray | None = None) -> np.ndarray:
     """Return the bitmap of the `k` entries of largest magnitude; of equal ones the lowest index wins."""
     magnitudes = vector.view(np.int32) & np.int32(0x7FFFFFFF)
     if vector.size and magnitudes.max() >= 0x7F800000:
@@ -24,6 +24,8 @@ def select(vector: np.ndarray, k: int) -> np.ndarray:
     flags = np.zeros(vector.size, dtype=np.bool_)
     if k:
         threshold = np.partition(magnitudes, vector.size - k)[vector.size - k]
+        if guess is not None:
+            guess[0] = threshold
         flags = magnitudes >= threshold
         surplus = int(np.count_nonzero(flags)) - k
         if surplus:
@@ -43,6 +45,20 @@ def gather(vector: np.ndarray, mask: np.ndarray, count: int) -> np.ndarray:
     if values.size != count:
         raise ValueError(f"the bitmap does not hold {count} entries")
     return values
+
+
+def expand(inner: np.ndarray, outer: np.ndarray) -> np.ndarray:
+    """Return those set bits of `outer` whose numbers are set in `inner`."""
+    flags = np.unpackbits(outer, bitorder="little")
+    places = np.flatnonzero(flags)
+    flags[places] = np.unpackbits(inner, count=places.size, bitorder="little")
+    return np.packbits(flags, bitorder="little")
+
+
+def scatter(values: np.ndarray, mask: np.ndarray, out: np.ndarray) -> None:
+    """Write the values to the entries whose bits are set, and 0 to the others."""
+    out.fill(0)
+    out[np.flatnonzero(np.unpackbits(mask, count=out.size, bitorder="little"))] = values
 
 
 def accumulate(values: np.ndarray, mask: np.ndarray | None, weight: float, accumulator: np.ndarray) -> None:

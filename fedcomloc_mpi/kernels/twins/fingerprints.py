@@ -15,10 +15,10 @@ def _mix(word: int) -> int:
     return word ^ (word >> 31)
 
 
-def fingerprint(vector: np.ndarray) -> int:
-    """Return the 64-bit content hash of float32 [d]."""
-    padded = np.zeros((vector.size + 1) // 2 * 2, dtype="<f4")
-    padded[: vector.size] = vector
+def _hash(data: np.ndarray) -> int:
+    """Return the hash of uint8 [n]."""
+    padded = np.zeros((data.size + 7) // 8 * 8, dtype=np.uint8)
+    padded[: data.size] = data
     words = padded.view("<u8")
     total = 0
     for number, start in enumerate(range(0, words.size, _WORDS)):
@@ -27,4 +27,10 @@ def fingerprint(vector: np.ndarray) -> int:
         z = (z ^ (z >> np.uint64(32))) * np.uint64(_MULTIPLIER_1)
         z ^= z >> np.uint64(29)
         total += _mix((int(z.sum(dtype=np.uint64)) + (number + 1) * _INCREMENT) & _MASK64)
-    return _mix((total + vector.size) & _MASK64)
+    return _mix((total + data.size) & _MASK64)
+
+
+def fingerprint(mask: np.ndarray, values: np.ndarray, size: int) -> int:
+    """Return the 64-bit content hash."""
+    inner = (_hash(values.astype("<f4", copy=False).view(np.uint8)) + _INCREMENT) & _MASK64
+    return _mix((_hash(mask) + _mix(inner) + size) & _MASK64)

@@ -1,5 +1,7 @@
 """Frequency tables of the entropy coder, in Python; docs/wire-format.md defines them."""
 
+import math
+
 from fedcomloc_mpi.errors import MessageError
 from fedcomloc_mpi.kernels.twins.tokens import token_base
 
@@ -7,6 +9,7 @@ PROBABILITY_BITS = 12
 FRACTION = 12
 _SCALE = 1 << PROBABILITY_BITS
 _WEIGHT_BITS = 17
+_LOG2_OF = [round(65536 * math.log2(1 + i / 64)) for i in range(65)]
 
 
 def _zigzag(number: int) -> int:
@@ -18,16 +21,12 @@ def _unzigzag(number: int) -> int:
 
 
 def log2_fixed(value: int) -> int:
-    """Return log2 of a positive integer in units of 2^-FRACTION, by repeated squaring as codec.c does it."""
+    """Return log2 of a positive integer in units of 2^-FRACTION, from a table on straight lines as in codec.c."""
     whole = value.bit_length() - 1
-    x, fraction = value << (31 - whole), 0
-    for _ in range(FRACTION + 1):
-        x = x * x >> 31
-        fraction <<= 1
-        if x >> 32:
-            fraction |= 1
-            x >>= 1
-    return (whole << FRACTION) + ((fraction + 1) >> 1)
+    fraction = (value << (32 - whole)) & 0xFFFFFFFF
+    first, after = _LOG2_OF[fraction >> 26], _LOG2_OF[(fraction >> 26) + 1]
+    between = (after - first) * (fraction & ((1 << 26) - 1)) >> 26
+    return (whole << FRACTION) + ((first + between + (1 << (15 - FRACTION))) >> (16 - FRACTION))
 
 
 def weights_of(histogram: list[int]) -> list[int]:
