@@ -24,6 +24,8 @@ ROUNDS = 60
 RUN = [*SETTINGS, "--rounds", str(ROUNDS), "--checkpoint-every", "4"]
 TRAIN = ["-m", "fedcomloc_mpi.train"]
 
+NODES = Path(__file__).with_name("nodes.py")
+
 # Runs each command line of the list in argv[1] on all ranks; the first says which codes they ended with.
 BATCH = """
 import json, sys
@@ -183,6 +185,28 @@ def test_finished_runs(uninterrupted: Path, tmp_path: Path) -> None:
         "its checkpoints are of a job with clients 12, this one has 10",
     ):
         assert message in text
+
+
+def test_on_several_nodes(uninterrupted: Path, tmp_path: Path) -> None:
+    """The leader of each node writes its clients' rows; the run goes on with other nodes, and then on one."""
+    folder = tmp_path / "run"
+    lines: list[tuple[int, int, list[str | Path]]] = [
+        (4, 2, [*SETTINGS, "--rounds", "21", "--checkpoint-every", "3", "--out", folder]),
+        (5, 3, ["--resume", folder, "--rounds", "41", "--exchange", "p2p"]),
+        (2, 1, ["--resume", folder, "--rounds", str(ROUNDS), "--exchange", "collectives"]),
+    ]
+    for ranks, nodes, line in lines:
+        job = mpirun(ranks, [NODES, str(nodes), *line], cwd=tmp_path)
+        assert job.returncode == 0, job
+        newest = max((folder / "checkpoints").glob("*.state")).stem
+        assert len(list((folder / "checkpoints").glob(f"{newest}-*.rows"))) == nodes
+        if nodes == 2:  # a damaged file of the other node is found too
+            path = folder / "checkpoints" / f"{newest}-1.rows"
+            path.write_bytes(path.read_bytes()[:-30])
+        if nodes == 3:
+            assert f"is refused: {path.name} is damaged\n" in job.stdout
+            assert "after round 18\n" in job.stdout
+    assert_same(folder, uninterrupted)
 
 
 def test_one_job_at_a_time(tmp_path: Path) -> None:

@@ -123,3 +123,15 @@ def test_of_several_errors_all_raise_that_of_the_lowest_rank() -> None:
     for first in range(world.size):
         with pytest.raises(AgreedError, match=f"^rank {first}$"):
             world.agree(UserError(f"rank {world.rank}") if world.rank >= first else None)
+
+
+@pytest.mark.mpi(min_size=2)
+@pytest.mark.parametrize("limit", [7, 1 << 30])
+def test_large_arrays_are_broadcast_in_pieces(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedcomloc_mpi.transport.world.CHUNK_BYTES", limit)
+    here = world_of(MPI.COMM_WORLD)
+    for dtype in (np.float32, np.int64):
+        expected = np.arange(15, dtype=dtype).reshape(3, 5)
+        array = expected.copy() if here.is_server else np.zeros_like(expected)
+        here.broadcast(array)
+        assert array.tolist() == expected.tolist()
