@@ -17,12 +17,13 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,7 @@ class Chain:
         state = disk if fault.small_disk == "state" else self.home
         flags = [*self.go_on(), "--exchange", exchange, "--state-dir", str(state)]
         while_starting = fault.name == "kill" and self.random.random() < 0.25
-        shared = unused_shared_memory()
+        shared: set[str] = set()
         before = rounds_done(self.folder)
         case: dict[str, Any] = {"fault": fault.name, "rank": rank, "exchange": exchange, "problem": ""}
         self.cases.append(case)
@@ -141,12 +142,14 @@ class Chain:
                     case["at"] = "start-up"
                     time.sleep(self.random.uniform(0.3, 3.0))
                     processes = sorted(running.processes())
+                    shared = shared_memory_of(processes)
                     os.kill(processes[min(len(processes) - 1, 2 + rank)], 9)  # after mpirun and its proxy
                 else:
                     at = before + self.random.randint(1, 10 if fault.small_disk == "state" else 25)
                     wait_for_round(running, self.folder, at)
                     time.sleep(self.random.uniform(0, 0.04))
                     case["at"] = f"round {rounds_done(self.folder) + 1}"
+                    shared = shared_memory_of(running.processes())
                     fault.strike(self.process(rank), disk)
                 struck = time.monotonic()
                 job = running.wait(TIMEOUT + GRACE)
@@ -162,7 +165,7 @@ class Chain:
         except (JobTimeout, AssertionError) as error:
             case["problem"] = str(error)[:4000]
         (disk / FILLER).unlink(missing_ok=True)
-        left = unused_shared_memory() - shared
+        left = {name for name in shared if os.path.lexists(f"/dev/shm/{name}")}
         if left:
             case["problem"] += f" left in /dev/shm: {sorted(left)}"
         self.check_records(case)
@@ -254,14 +257,14 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
         folder.rmdir()
 
 
-def unused_shared_memory() -> set[str]:
-    """Return the names in /dev/shm that no live process has mapped."""
-    names, maps = os.listdir("/dev/shm"), ""
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            with contextlib.suppress(OSError):  # ended meanwhile, or another user's
-                maps += (process / "maps").read_text(errors="replace")
-    return {name for name in names if f"/dev/shm/{name}" not in maps and os.path.exists(f"/dev/shm/{name}")}
+def shared_memory_of(processes: Iterable[int]) -> set[str]:
+    """Return the names in /dev/shm that processes have mapped, removed or not."""
+    names: set[str] = set()
+    for process in processes:
+        with contextlib.suppress(OSError):  # ended meanwhile
+            maps = Path(f"/proc/{process}/maps").read_text(errors="replace")
+            names.update(re.findall(r" /dev/shm/(\S+)", maps))
+    return names
 
 
 def wait_for_round(running: Any, folder: Path, number: int) -> None:
