@@ -4,12 +4,13 @@
 PYTHON ?= python3
 RANKS ?= 11
 ARGS ?=
+RUNS ?= 1000000
 
 VENV_PYTHON := .venv/bin/python
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help train test soak lint bench clean
+.PHONY: help train test soak fuzz lint bench clean
 
 help: ## Show this help
 	@echo 'Targets:'
@@ -17,6 +18,7 @@ help: ## Show this help
 	@echo 'Variables:'
 	@echo '  PYTHON=$(PYTHON)    the Python (3.11 or newer) that .venv is made from'
 	@echo '  RANKS=$(RANKS)          MPI ranks of make train: the server and RANKS-1 that host clients'
+	@echo '  RUNS=$(RUNS)     inputs of make fuzz'
 	@echo '  ARGS=             more arguments, e.g. make train ARGS="--rounds 50", make test ARGS="-k topk"'
 
 train: $(STAMP) ## Train with the defaults (digits, 11 ranks, about a minute)
@@ -31,12 +33,18 @@ soak: $(STAMP) ## Hit jobs at random points, 50 times and more; write docs/resul
 lint: $(STAMP) ## Run the linters alone
 	$(VENV_PYTHON) -m tests.run --tier lint
 
+fuzz: $(STAMP) ## Fuzz the C decoders with clang's libFuzzer and sanitizers (RUNS=1000000)
+	mkdir -p build/corpus
+	clang -std=c11 -g -O1 -ffp-contract=off -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -o build/fuzz_codec fuzz/fuzz_codec.c
+	$(VENV_PYTHON) -m fuzz.seeds build/seeds
+	build/fuzz_codec -runs=$(RUNS) -max_len=4096 -rss_limit_mb=1024 build/corpus build/seeds
+
 bench: $(STAMP) ## Measure what a round costs beyond the clients' computing (ARGS="--data-dir DIR", MNIST)
 	PATH="$(CURDIR)/.venv/bin:$$PATH" $(VENV_PYTHON) bench/overhead.py $(ARGS)
 
 clean: ## Remove .venv, builds and caches (runs/ stays)
 	rm -rf .venv build dist fedcomloc_mpi.egg-info fedcomloc_mpi/kernels/_codec*.so .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find bench fedcomloc_mpi tests -type d -name __pycache__ -prune -exec rm -rf {} +
+	find bench fedcomloc_mpi fuzz tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # A .venv that was moved or copied together with its folder still points to the old place: set it up again.
 ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))

@@ -36,6 +36,14 @@ static void flip_marks(const uint32_t *gaps, int64_t n, int64_t d) {
         memset(values, 0, (size_t)n * 4);
         memset(accumulator, 0, (size_t)d * 8);
         require(fcl_accumulate(values, n, bitmap, d, 1.0, accumulator) == n, "accumulate");
+        float *spread = exactly((size_t)d * 4);
+        require(fcl_scatter(values, n, bitmap, d, spread) == n, "scatter");
+        free(spread);
+        uint8_t *inner = exactly((size_t)bitmap_bytes(n)), *outer = exactly((size_t)bitmap_bytes(d));
+        memset(inner, 0x5a, (size_t)bitmap_bytes(n));
+        require(fcl_expand(inner, bitmap_bytes(n), bitmap, bitmap_bytes(d), outer) == n, "expand");
+        free(inner);
+        free(outer);
         free(values);
         free(accumulator);
     }
@@ -82,11 +90,55 @@ static void integers(const uint8_t *in, int64_t length, int64_t n, int kind, con
     free(symbols);
 }
 
+/* Floats from differences that no encoder made, on a reference that no trainer made; what decodes is encoded again. */
+static void float_differences(const uint8_t *in, int64_t length, int64_t n, int64_t d, const uint8_t *bitmap, int top) {
+    float *reference = exactly((size_t)d * 4), *known = exactly((size_t)n * 4), *values = exactly((size_t)n * 4);
+    uint8_t *tokens = exactly((size_t)n), *classes = exactly((size_t)n);
+    uint32_t *work = exactly((size_t)fcl_decode_words() * 4);
+    for (int64_t i = 0; i < d; i++) {
+        uint32_t pattern = (uint32_t)(i + 1) * 2654435761u;
+        memcpy(reference + i, &pattern, 4);
+        if (key_of(reference[i]) >= KEY_INFINITY) reference[i] = 0;
+    }
+    int64_t read =
+        fcl_decode_float_differences(in, length, n, reference, bitmap, d, top, known, tokens, classes, work, values);
+    require(read <= length, "bytes read");
+    if (read > 0) {
+        int64_t capacity = 4 * n + 8, facts[2];
+        uint8_t *low = exactly((size_t)capacity), *out = exactly((size_t)fcl_symbols_bound(n));
+        void *plan = exactly((size_t)fcl_plan_bytes());
+        int m = in[0] >> 3;
+        int64_t size = fcl_plan_float_differences(plan, values, n, reference, bitmap, d, m, known, tokens, classes, low,
+                                                  capacity, facts);
+        require(size > 0 && facts[1] >= 0 && facts[1] <= capacity, "plan");
+        int64_t written = fcl_encode_symbols(plan, tokens, n, classes, NULL, out, fcl_symbols_bound(n));
+        require(written > 0, "encode");
+        uint8_t *copy = exactly((size_t)(written + facts[1]));
+        memcpy(copy, out, (size_t)written);
+        memcpy(copy + written, low, (size_t)facts[1]);
+        float *again = exactly((size_t)n * 4);
+        require(fcl_decode_float_differences(copy, written + facts[1], n, reference, bitmap, d, (int32_t)facts[0], known,
+                                             tokens, classes, work, again) == written + facts[1], "reread");
+        require(!memcmp(again, values, (size_t)n * 4), "floats");
+        free(again);
+        free(copy);
+        free(plan);
+        free(out);
+        free(low);
+    }
+    free(work);
+    free(classes);
+    free(tokens);
+    free(values);
+    free(known);
+    free(reference);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 6) return 0;
-    int what = data[0] % 6, kind = data[1] % 5, shift = data[1] % 40;
+    int what = data[0] % 7, kind = data[1] % 5, shift = data[1] % 40;
     int64_t n = data[2] | (data[3] & 3) << 8, d = n + data[4] * (1 + (data[5] & 63));
     /* The section in a buffer of its own: reading beyond it is seen. */
     int64_t length = (int64_t)size - 6;
@@ -112,6 +164,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             if (fcl_gaps_of_positions(values, n, d, gaps) == n) flip_marks(gaps, n, d);
             free(gaps);
         }
+    } else if (what == 6) {
+        if (!n) goto done;
+        uint8_t *bitmap = exactly((size_t)bitmap_bytes(d));
+        memset(bitmap, 0, (size_t)bitmap_bytes(d));
+        for (int64_t i = 0; i < n; i++) bitmap[i * d / n >> 3] |= (uint8_t)(1 << (i * d / n & 7));
+        float_differences(in, length, n, d, d == n ? NULL : bitmap, data[1]);
+        free(bitmap);
     } else {
         /* Levels and floats from differences that no encoder made, on a reference and scales that no trainer made. */
         if (length < 8 * n + 16) goto done;

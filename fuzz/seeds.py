@@ -32,6 +32,21 @@ def main(folder: Path) -> None:
                 low = native.pack_low(values, mantissa, low_bits).tobytes()
                 name = f"integers-{count}-{mantissa}-{what}-{mode.name.lower()}"
                 (folder / name).write_bytes(bytes([what, mantissa, *head]) + section + low)
+            # The reference of fuzz_codec.c, and values near it.
+            patterns = (np.arange(1, universe + 1, dtype=np.uint64) * 2654435761).astype(np.uint32)
+            reference = patterns.view(np.float32).copy()
+            reference[~np.isfinite(reference)] = 0
+            places = np.arange(count) * universe // count
+            flags = np.zeros(universe, dtype=np.bool_)
+            flags[places] = True
+            near = (reference[places].view(np.uint32) + random.integers(0, 9, count).astype(np.uint32)).view(
+                np.float32
+            )
+            near[~np.isfinite(near)] = 0
+            bitmap = np.packbits(flags, bitorder="little")
+            top, plan, low_bytes = native.plan_float_differences(near, reference, bitmap, mantissa)
+            section = plan.encode().tobytes() + low_bytes.tobytes()
+            (folder / f"floats-{count}-{mantissa}").write_bytes(bytes([6, top, *head]) + section)
         symbols = random.integers(0, 256, count).astype(np.uint8)
         section = native.plan_symbols(symbols, BYTES, Mode.SINGLE).encode().tobytes()
         (folder / f"bytes-{count}").write_bytes(bytes([0, BYTES, *head]) + section)
