@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from fedcomloc_mpi.config import METHODS
 from tests.mpirun import RunningJob, mpirun, start
 
 pytestmark = pytest.mark.timeout(400)
@@ -185,6 +186,32 @@ def test_finished_runs(uninterrupted: Path, tmp_path: Path) -> None:
         "its checkpoints are of a job with clients 12, this one has 10",
     ):
         assert message in text
+
+
+VARIANTS: dict[str, list[str]] = {
+    **{f"of {name}": ["--algorithm", name] for name in METHODS},
+    "with a server step": ["--server-step", "0.5", "--weighting", "samples"],
+    "with a shared lattice": ["--lattice", "shared", "--bits", "8"],
+    "with a schedule": ["--lr-schedule", "cosine", "--lr-decay-rounds", "9", "--downlink-density", "0.2"],
+}
+
+
+def test_all_state_of_every_algorithm(tmp_path: Path) -> None:
+    """Seven rounds, then five more, against twelve."""
+    lines: list[list[str | Path]] = []
+    for name, flags in VARIANTS.items():
+        common = [*SETTINGS, *flags, "--out"]
+        lines += [
+            [*common, tmp_path / f"whole {name}", "--rounds", "12"],
+            [*common, tmp_path / f"cut {name}", "--rounds", "7"],
+            ["--resume", tmp_path / f"cut {name}", "--rounds", "12"],
+        ]
+    codes, text = batch(3, *lines, cwd=tmp_path)
+    assert codes == [0] * len(lines), text
+    for name in VARIANTS:
+        whole, resumed = tmp_path / f"whole {name}", tmp_path / f"cut {name}"
+        assert records(whole) == records(resumed), name
+        assert (whole / "final.pt").read_bytes() == (resumed / "final.pt").read_bytes(), name
 
 
 def test_on_several_nodes(uninterrupted: Path, tmp_path: Path) -> None:
