@@ -249,6 +249,8 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
     if os.geteuid() != 0:
         yield
         return
+    while os.path.ismount(folder):  # a soak that was killed has left it
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "soak", str(folder)], check=True)
     try:
         yield
