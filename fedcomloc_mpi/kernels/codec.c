@@ -47,7 +47,16 @@ enum {
 #define STATE_LOW (UINT32_C(1) << 16) /* rANS states live in [2^16, 2^32) */
 
 /* Changes with every change of a signature or of what a function writes. */
-FCL_API int64_t fcl_version(void) { return 3; }
+FCL_API int64_t fcl_version(void) { return 5; }
+
+/* Whether this machine can run what is compiled for x86-64-v3; to be asked of the build for every machine. */
+FCL_API int64_t fcl_runs_v3(void) {
+#if defined(__x86_64__) && defined(__GNUC__)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma");
+#else
+    return 0;
+#endif
+}
 
 /* ---- bytes and bits ------------------------------------------------------------------------------------------- */
 
@@ -782,9 +791,12 @@ FCL_API int64_t fcl_apply_level_differences(const uint32_t *differences, const i
 FCL_API int64_t fcl_pack(const uint32_t *values, int64_t n, int32_t width, uint8_t *out, int64_t capacity) {
     if (width < 0 || width > 32 || n < 0) return FCL_ERROR_ARGUMENT;
     if ((n * width + 7) / 8 > capacity) return FCL_ERROR_CAPACITY;
-    bit_writer w = {out, 0, 0};
     uint32_t mask = (uint32_t)((UINT64_C(1) << width) - 1);
-    for (int64_t i = 0; i < n; i++) put_bits(&w, values[i] & mask, width);
+    int64_t i = 0;
+    if (width == 24) /* what split floats need: whole bytes, each store overlapping the next value's first byte */
+        for (; i + 1 < n; i++) store32(out + 3 * i, values[i] & mask);
+    bit_writer w = {out + (width == 24 ? 3 * i : 0), 0, 0};
+    for (; i < n; i++) put_bits(&w, values[i] & mask, width);
     return finish_bits(&w) - out;
 }
 
@@ -847,6 +859,60 @@ FCL_API int64_t fcl_flip(const uint32_t *gaps, int64_t n, uint8_t *bitmap, int64
     return n;
 }
 
+static inline uint64_t valid_bits(int64_t d, int64_t at) {
+    return d - at * 8 >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << (d - at * 8)) - 1;
+}
+
+/* Marks the entries in which a bitmap of d entries differs from nothing, from `first` or from `second` (NULL: not there),
+ * whichever leaves fewest, or fewest unmarked, of equals the earlier one. If more than half are marked, the others are
+ * marked instead. marks: bitmap; gaps: those of the marks, at most `capacity` >= d / 2. Returns the number of marks;
+ * facts[0]: 0, 1 or 2, what it was compared with; facts[1]: whether it is inverted. */
+FCL_API int64_t fcl_mark(const uint8_t *bitmap, int64_t d, const uint8_t *first, const uint8_t *second, uint8_t *marks,
+                         uint32_t *gaps, int64_t capacity, int64_t *facts) {
+    const uint8_t *bases[3] = {NULL, first, second};
+    int64_t bytes = bitmap_bytes(d), fewest = -1, chosen = 0, count = 0;
+    for (int64_t base = 0; base < 3; base++) {
+        if (base && !bases[base]) continue;
+        int64_t ones = 0;
+        for (int64_t at = 0; at < bytes; at += 8)
+            ones += popcount64(load_tail(bitmap + at, bytes - at) ^ (base ? load_tail(bases[base] + at, bytes - at) : 0));
+        int64_t fewer = 2 * ones > d ? d - ones : ones;
+        if (fewest < 0 || fewer < fewest) {
+            fewest = fewer;
+            chosen = base;
+            count = ones;
+        }
+    }
+    int inverted = 2 * count > d;
+    for (int64_t at = 0; at < bytes; at += 8) {
+        uint64_t word = load_tail(bitmap + at, bytes - at);
+        if (chosen) word ^= load_tail(bases[chosen] + at, bytes - at);
+        store_tail(marks + at, bytes - at, inverted ? ~word & valid_bits(d, at) : word);
+    }
+    facts[0] = chosen;
+    facts[1] = inverted;
+    return fcl_gaps(marks, d, gaps, capacity);
+}
+
+/* Inverse of fcl_mark: `base` (NULL: nothing) has `base_count` of d entries; bitmap is overwritten. Returns the number of
+ * its entries, or FCL_ERROR_DAMAGED if the gaps run past the end. */
+FCL_API int64_t fcl_unmark(const uint32_t *gaps, int64_t n, const uint8_t *base, int64_t base_count, int32_t inverted,
+                           int64_t d, uint8_t *bitmap) {
+    int64_t bytes = bitmap_bytes(d), count = inverted ? d - base_count : base_count;
+    for (int64_t at = 0; at < bytes; at += 8) {
+        uint64_t word = base ? load_tail(base + at, bytes - at) : 0;
+        store_tail(bitmap + at, bytes - at, inverted ? ~word & valid_bits(d, at) : word);
+    }
+    uint64_t index = UINT64_MAX;
+    for (int64_t i = 0; i < n; i++) {
+        index += (uint64_t)gaps[i] + 1;
+        if (index >= (uint64_t)d) return FCL_ERROR_DAMAGED;
+        count += bitmap[index >> 3] >> (index & 7) & 1 ? -1 : 1;
+        bitmap[index >> 3] ^= (uint8_t)(1u << (index & 7));
+    }
+    return count;
+}
+
 /* Positions from gaps (prefix sums), for the fixed-width coder. */
 FCL_API int64_t fcl_positions(const uint32_t *gaps, int64_t n, uint32_t *positions) {
     uint32_t index = UINT32_MAX;
@@ -871,6 +937,21 @@ FCL_API int64_t fcl_quotient_sum(const uint32_t *gaps, int64_t n, int32_t shift)
     int64_t sum = 0;
     for (int64_t i = 0; i < n; i++) sum += gaps[i] >> shift;
     return sum;
+}
+
+/* The Rice parameter, of `first` to `last`, with the shortest code, of equals the lowest; *size = bytes of that code. */
+FCL_API int64_t fcl_rice_parameter(const uint32_t *gaps, int64_t n, int32_t first, int32_t last, int64_t *size) {
+    int64_t best = -1;
+    for (int32_t shift = first; shift <= last; shift++) {
+        int64_t zeros = fcl_quotient_sum(gaps, n, shift);
+        if (zeros < 0) return zeros;
+        int64_t bytes = (zeros + n + 7) / 8 + (n * shift + 7) / 8;
+        if (best < 0 || bytes < *size) {
+            best = shift;
+            *size = bytes;
+        }
+    }
+    return best < 0 ? FCL_ERROR_ARGUMENT : best;
 }
 
 /* Rice code in two planes: for each gap, gap >> shift zero bits and a one bit, padded to a byte; then the low `shift`
@@ -1573,12 +1654,38 @@ FCL_API int64_t fcl_decode_symbols(const uint8_t *in, int64_t length, int64_t n,
 
 enum { FUSED_BLOCK = 512 };
 
-/* known[j] = reference[index of the j-th set bit] (bitmap NULL: of entry j). */
-static int64_t gather_known(const float *reference, int64_t d, const uint8_t *bitmap, int64_t n, float *known) {
-    if (bitmap) return fcl_gather(reference, d, bitmap, known, n) == n ? n : FCL_ERROR_ARGUMENT;
-    if (n != d) return FCL_ERROR_ARGUMENT;
-    memcpy(known, reference, (size_t)n * sizeof *known);
-    return n;
+/* known[j] = the reference's entry at the j-th set bit of `bitmap` (NULL: all d entries are). The reference is given by the
+ * bitmap of its entries that are not +0 (NULL: all are) and their `held_count` values: where it is sparse, that is a
+ * fraction of the vector to read, and most words of the two bitmaps are equal. Returns n, how many there must be. */
+FCL_API int64_t fcl_gather_known(const float *held, int64_t held_count, const uint8_t *support, const uint8_t *bitmap,
+                                 int64_t d, float *known, int64_t n) {
+    if (!support) {
+        if (held_count != d) return FCL_ERROR_ARGUMENT;
+        if (bitmap) return fcl_gather(held, d, bitmap, known, n) == n ? n : FCL_ERROR_ARGUMENT;
+        if (n != d) return FCL_ERROR_ARGUMENT;
+        memcpy(known, held, (size_t)n * sizeof *known);
+        return n;
+    }
+    int64_t from = 0, to = 0, bytes = bitmap_bytes(d);
+    for (int64_t at = 0; at < bytes; at += 8) {
+        uint64_t has = load_tail(support + at, bytes - at);
+        uint64_t asked = bitmap ? load_tail(bitmap + at, bytes - at) : valid_bits(d, at);
+        int had = popcount64(has), wanted = popcount64(asked);
+        if (had > held_count - from || wanted > n - to) return FCL_ERROR_ARGUMENT;
+        if (has == asked) {
+            for (int j = 0; j < had; j++) known[to + j] = held[from + j];
+        } else {
+            int64_t source = from, target = to;
+            for (uint64_t either = has | asked; either; either &= either - 1) {
+                uint64_t bit = either & (~either + 1);
+                float value = has & bit ? held[source++] : 0.0f;
+                if (asked & bit) known[target++] = value;
+            }
+        }
+        from += had;
+        to += wanted;
+    }
+    return to == n ? n : FCL_ERROR_ARGUMENT;
 }
 
 /* Appends up to 56 bits to `pending`, which holds *count < 8 bits that are not yet in full bytes; returns the new end.
@@ -1593,20 +1700,18 @@ static inline uint8_t *put_low(uint8_t *at, uint64_t *pending, int *count, uint6
     return at;
 }
 
-/* Plans the differences of n >= 1 values from the reference's at the same entries, as tokens with m mantissa bits in
- * the contexts of the reference's binades (see fcl_reference_classes), and writes their low bits.
+/* Plans the differences of n >= 1 values from those that the receiver knows at the same entries, as tokens with m mantissa
+ * bits in the contexts of the known values' binades (see fcl_reference_classes), and writes their low bits.
  *
- * plan, n: as in fcl_plan_symbols, whose result this returns. known: float [n] workspace. tokens, classes: uint8 [n], to
- * be passed to fcl_encode_symbols. low: `capacity` >= 4 n + 8 bytes; facts[0] = top, facts[1] = bytes of the low bits. */
-FCL_API int64_t fcl_plan_float_differences(void *plan, const float *values, int64_t n, const float *reference,
-                                           const uint8_t *bitmap, int64_t d, int32_t m, float *known, uint8_t *tokens,
-                                           uint8_t *classes, uint8_t *low, int64_t capacity, int64_t *facts) {
+ * plan, n: as in fcl_plan_symbols, whose result this returns. tokens, classes: uint8 [n], to be passed to
+ * fcl_encode_symbols. low: `capacity` >= 4 n + 8 bytes; facts[0] = top, facts[1] = bytes of the low bits. */
+FCL_API int64_t fcl_plan_float_differences(void *plan, const float *values, int64_t n, const float *known, int32_t m,
+                                           uint8_t *tokens, uint8_t *classes, uint8_t *low, int64_t capacity,
+                                           int64_t *facts) {
     symbol_plan *p = plan;
     uint32_t differences[FUSED_BLOCK];
     if (n < 1 || n > (int64_t)UINT32_MAX || m < 0 || m > 3) return FCL_ERROR_ARGUMENT;
     if (capacity < 4 * n + 8) return FCL_ERROR_CAPACITY;
-    int64_t gathered = gather_known(reference, d, bitmap, n, known);
-    if (gathered < 0) return gathered;
     memset(p, 0, sizeof *p);
     p->mode = MODE_CLASSES;
     p->kind = m;
@@ -1642,17 +1747,15 @@ FCL_API int64_t fcl_plan_float_differences(void *plan, const float *values, int6
     return choose_tables(p, n);
 }
 
-/* Inverse of the above: n >= 1 values from a section of untrusted bytes (symbols, then low bits). known: float [n],
- * tokens, classes: uint8 [n], work: fcl_decode_words() words of workspace. Returns the bytes read. */
-FCL_API int64_t fcl_decode_float_differences(const uint8_t *in, int64_t length, int64_t n, const float *reference,
-                                             const uint8_t *bitmap, int64_t d, int32_t top, float *known,
-                                             uint8_t *tokens, uint8_t *classes, uint32_t *work, float *values) {
+/* Inverse of the above: n >= 1 values from a section of untrusted bytes (symbols, then low bits). tokens,
+ * classes: uint8 [n], work: fcl_decode_words() words of workspace. Returns the bytes read. */
+FCL_API int64_t fcl_decode_float_differences(const uint8_t *in, int64_t length, int64_t n, const float *known,
+                                             int32_t top, uint8_t *tokens, uint8_t *classes, uint32_t *work,
+                                             float *values) {
     if (length < 1) return FCL_ERROR_TRUNCATED;
     if (top < 0) return FCL_ERROR_ARGUMENT;
     int32_t m = in[0] >> 3;
     if (m >= KIND_BYTES) return FCL_ERROR_DAMAGED;
-    int64_t gathered = gather_known(reference, d, bitmap, n, known);
-    if (gathered < 0) return gathered;
     fcl_reference_classes(known, n, top, classes);
     int64_t read = fcl_decode_symbols(in, length, n, m, classes, 0, tokens, work);
     if (read < 0) return read;
