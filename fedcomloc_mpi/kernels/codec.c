@@ -47,7 +47,7 @@ enum {
 #define STATE_LOW (UINT32_C(1) << 16) /* rANS states live in [2^16, 2^32) */
 
 /* Changes with every change of a signature or of what a function writes. */
-FCL_API int64_t fcl_version(void) { return 5; }
+FCL_API int64_t fcl_version(void) { return 6; }
 
 /* Whether this machine can run what is compiled for x86-64-v3; to be asked of the build for every machine. */
 FCL_API int64_t fcl_runs_v3(void) {
@@ -483,13 +483,14 @@ static void sample_bracket(const float *x, int64_t d, int64_t k, uint32_t *sampl
 }
 
 /* Returns 1 if the bracket decided, 0 if it did not hold the threshold or too many keys, or an error. *threshold is set
- * to a key near the k-th largest. */
+ * to a key near the k-th largest, *candidates to the keys that were in the bracket. */
 static int64_t select_by_bracket(const float *x, int64_t d, int64_t k, uint32_t low, uint32_t high, uint8_t *bitmap,
-                                 uint32_t *work, uint32_t *found) {
+                                 uint32_t *work, uint32_t *found, int64_t *candidates) {
     uint32_t *keys = work, *places = keys + candidate_capacity(d), *counts = places + candidate_capacity(d);
     int nonfinite;
     *found = high;
     int64_t n = bracket_pass(x, d, low, high, bitmap, keys, places, &nonfinite);
+    *candidates = n < 0 ? candidate_capacity(d) : n;
     if (n < 0) return 0;
     if (nonfinite) return FCL_ERROR_NONFINITE;
     int64_t wanted = k - fcl_popcount(bitmap, bitmap_bytes(d));
@@ -512,15 +513,16 @@ static int64_t select_by_bracket(const float *x, int64_t d, int64_t k, uint32_t 
 }
 
 /* Sets exactly the bits of the k entries of largest magnitude; of equal magnitudes the lowest index wins.
- * bitmap: ceil(d / 8) bytes, overwritten. work: `words` >= fcl_select_words(d). Needs 0 <= k <= d < 2^32. *threshold: on
- * entry a guess of the k-th largest key, which makes it faster where it is near and changes nothing else, or 0 for none;
- * then a good guess for a similar vector. Returns k, or FCL_ERROR_NONFINITE if any entry is NaN or infinite. */
+ * bitmap: ceil(d / 8) bytes, overwritten. work: `words` >= fcl_select_words(d). Needs 0 <= k <= d < 2^32. guess[0]: the
+ * k-th largest key of a similar vector, guess[1]: how far from it to look, or zeros; both are updated for the next call,
+ * make it faster and change nothing else. Returns k, or FCL_ERROR_NONFINITE if any entry is NaN or infinite. */
 FCL_API int64_t fcl_select(const float *x, int64_t d, int64_t k, uint8_t *bitmap, uint32_t *work, int64_t words,
-                           uint32_t *threshold) {
-    enum { GUESS_SHIFT = 18 }; /* a guess brackets a thirty-second of its binade on both sides: 2 to 3 % */
+                           uint32_t *guess) {
+    enum { NARROWEST = 1 << 16, FIRST = 1 << 19, WIDEST = 1 << 22 }; /* of 2^23, which is a factor of two */
     if (d < 0 || k < 0 || k > d || d > (int64_t)UINT32_MAX || words < fcl_select_words(d)) return FCL_ERROR_ARGUMENT;
-    uint32_t guess = *threshold;
-    *threshold = 0;
+    uint32_t *threshold = guess, near = guess[0], width = guess[1] >= NARROWEST && guess[1] <= WIDEST ? guess[1] : FIRST;
+    guess[0] = 0;
+    guess[1] = width;
     if (k == 0 || k == d) {
         if (!all_finite(x, d)) return FCL_ERROR_NONFINITE;
         memset(bitmap, 0, (size_t)bitmap_bytes(d));
@@ -529,13 +531,17 @@ FCL_API int64_t fcl_select(const float *x, int64_t d, int64_t k, uint8_t *bitmap
     }
     if (d >= SAMPLE_MINIMUM) {
         int64_t done = 0;
-        uint32_t width = 1u << GUESS_SHIFT;
-        if (guess > width && guess < KEY_INFINITY)
-            done = select_by_bracket(x, d, k, guess - width, guess + width, bitmap, work, threshold);
+        int64_t candidates = 0;
+        if (near > width && near < KEY_INFINITY) {
+            done = select_by_bracket(x, d, k, near - width, near + width, bitmap, work, threshold, &candidates);
+            int crowded = candidates > d / 64;
+            if (crowded && width > NARROWEST) guess[1] = width / 2;
+            if (!done && !crowded && width < WIDEST) guess[1] = width * 2;
+        }
         if (!done) {
             uint32_t low, high;
             sample_bracket(x, d, k, work, &low, &high);
-            done = select_by_bracket(x, d, k, low, high, bitmap, work, threshold);
+            done = select_by_bracket(x, d, k, low, high, bitmap, work, threshold, &candidates);
         }
         if (done) return done < 0 ? done : k;
     }

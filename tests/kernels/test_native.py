@@ -61,10 +61,10 @@ def test_no_guess_changes_what_is_selected(size, law):
     elif law == "one value":
         vector[:] = 3
     for k in (0, 1, size // 10, size // 2, size - 1, size):
-        expected, guess = by_sorting(vector, k).tobytes(), np.zeros(1, dtype=np.uint32)
+        expected, guess = by_sorting(vector, k).tobytes(), np.zeros(2, dtype=np.uint32)
         for wrong in (None, 0, 1, 0x3F800000, 0x7F7FFFFF, 0xFFFFFFFF, *random.integers(0, 2**32, 5).tolist()):
             if wrong is not None:
-                guess[0] = wrong
+                guess[:] = wrong, random.integers(0, 2**32, dtype=np.uint32) >> random.integers(0, 32)
             assert native.select(vector, k, guess).tobytes() == expected
             # What it has become is a guess, too.
             nearby = vector * np.float32(1.001)

@@ -12,7 +12,7 @@ import numpy as np
 from fedcomloc_mpi.errors import MessageError, NonFiniteError
 from fedcomloc_mpi.layout import Layout
 
-_VERSION = 5
+_VERSION = 6
 _ERRORS: dict[int, Callable[[], Exception]] = {
     -1: lambda: ValueError("an argument of a codec kernel is out of range"),
     -2: lambda: ValueError("a buffer of a codec kernel is too small"),

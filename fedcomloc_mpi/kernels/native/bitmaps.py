@@ -13,10 +13,11 @@ def popcount(mask: np.ndarray) -> int:
 def select(vector: np.ndarray, k: int, guess: np.ndarray | None = None) -> np.ndarray:
     """Return the bitmap of the `k` entries of largest magnitude of float32 [d]; of equal ones the lowest index wins.
 
-    guess: uint32 [1], updated: the bit pattern of a magnitude near the smallest one kept, from a similar vector, or 0;
-    it makes the search faster, and has no other effect. Raises NonFiniteError on NaN or an infinity anywhere.
+    guess: uint32 [2], zeros at first, updated: where the smallest magnitude kept was in the last, similar vector, as a
+    bit pattern, and how far around it to look. It makes the search faster and has no other effect. Raises
+    NonFiniteError on NaN or an infinity anywhere.
     """
-    threshold = np.zeros(1, dtype=np.uint32) if guess is None else typed(guess, np.uint32)
+    threshold = np.zeros(2, dtype=np.uint32) if guess is None else typed(guess, np.uint32)
     size = typed(vector, np.float32).size
     words = constant("select_words", size)
     mask = np.empty((size + 7) // 8, dtype=np.uint8)
