@@ -10,7 +10,7 @@ VENV_PYTHON := .venv/bin/python
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint fuzz bench clean
+.PHONY: help train test soak fuzz lint bench clean
 
 help: ## Show this help
 	@echo 'Targets:'
@@ -27,6 +27,9 @@ train: $(STAMP) ## Train with the defaults (digits, 11 ranks, about a minute)
 test: $(STAMP) ## Run the linters and every test, those under mpirun included
 	$(VENV_PYTHON) -m tests.run -- $(ARGS)
 
+soak: $(STAMP) ## Hit jobs at random points, 50 times and more; write docs/results/reliability.md (a quarter of an hour)
+	$(VENV_PYTHON) -m tests.soak.run --write docs/results/reliability.md $(ARGS)
+
 lint: $(STAMP) ## Run the linters alone
 	$(VENV_PYTHON) -m tests.run --tier lint
 
@@ -37,7 +40,7 @@ fuzz: $(STAMP) ## Fuzz the C decoders with clang's libFuzzer and sanitizers (RUN
 	build/fuzz_codec -runs=$(RUNS) -max_len=4096 -rss_limit_mb=1024 build/corpus build/seeds
 
 bench: $(STAMP) ## Measure what a round costs beyond the clients' computing (ARGS="--data-dir DIR", MNIST)
-	$(VENV_PYTHON) bench/overhead.py $(ARGS)
+	PATH="$(CURDIR)/.venv/bin:$$PATH" $(VENV_PYTHON) bench/overhead.py $(ARGS)
 
 clean: ## Remove .venv, builds and caches (runs/ stays)
 	rm -rf .venv build dist fedcomloc_mpi.egg-info fedcomloc_mpi/kernels/_codec*.so .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from fedcomloc_mpi.config import Config, load_config
 from fedcomloc_mpi.errors import AgreedError, RankLost, UserError
 from fedcomloc_mpi.metrics import Status
-from fedcomloc_mpi.transport.launcher import launched_rank
+from fedcomloc_mpi.transport.launcher import first_on_host, launched_rank
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     An exception or SystemExit on one rank ends the whole job: its traceback is printed and MPI_Abort called, since the
     other ranks would wait for it forever. What is wrong with the command line is found before MPI is touched, by all
-    ranks, and said by the first.
+    ranks, and said by the first of each host.
     """
     started = time.monotonic()
     try:
@@ -43,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 config = load_config(sys.argv[1:] if arguments is None else arguments).config
         comm = _world_communicator()
     except UserError as error:
-        return _report(error, launched_rank())
+        # A file may be missing on one host alone, so each host's first process speaks.
+        return _report(error, 0 if first_on_host() else 1)
     try:
         return _train(comm, config, started)
     except AgreedError as error:

@@ -466,14 +466,14 @@ def check_combination(values: Mapping[str, Value], where: Callable[[str], str]) 
     if method.uses_control_variates and cohort < 2:
         raise UserError(
             f"{where('cohort')} is {cohort}: it must be 2 or more, because {algorithm} uses control variates, which "
-            "could never move in a cohort of one client"
+            "follow the mean of several clients"
         )
     if schedule != "constant" and values["lr_decay_rounds"] is None:
         raise UserError(
             f"{where('lr_schedule')} is {schedule}: it needs --lr-decay-rounds, the rounds of a {schedule}"
         )
-    _check_lattice(values, where)
     if method.takes_compression:
+        _check_lattice(values, where)
         return
     takers = ", ".join(name for name, other in METHODS.items() if other.takes_compression)
     for each in OPTIONS.values():

@@ -27,6 +27,7 @@ from fedcomloc_mpi.metrics import (
     end_table,
     startup_line,
 )
+from fedcomloc_mpi.metrics.records import finite_or_none
 from fedcomloc_mpi.models import FlatModel, load_state
 from fedcomloc_mpi.runtime.checkpoint.saver import NodeSaver, Saver, by_leader, gather_saved
 from fedcomloc_mpi.runtime.client import REPORTED_PARTS, ClientRank
@@ -103,15 +104,9 @@ def run(
         located = find_checkpoint(world, config)
         data = read_training_data(world, config.data, config.algorithm.seed, dataset)
         setup = _set_up(world, config, data, model, located)
-        state = ClientState(
-            world.node,
-            config.data.clients,
-            setup.algorithm.control_vectors,
-            setup.layout.size,
-            config.data.cohort,
-            setup.algorithm.uplink_vectors,
-            config.runtime.state_dir,
-        )
+        states: list[ClientState] = []
+        attempt(world, lambda: states.append(_client_state(setup)))
+        (state,) = states
         exchange = EXCHANGES[config.runtime.exchange](
             world,
             watchdog,
@@ -124,6 +119,19 @@ def run(
         start = restore(setup, state, located)
         job = _Job(setup, data, state, exchange, signals, watchdog, start, clock)
         return _serve(job, located, started) if world.is_server else _participate(job)
+
+
+def _client_state(setup: Setup) -> ClientState:
+    config, algorithm = setup.config, setup.algorithm
+    return ClientState(
+        setup.world.node,
+        config.data.clients,
+        algorithm.control_vectors,
+        setup.layout.size,
+        config.data.cohort,
+        algorithm.uplink_vectors,
+        config.runtime.state_dir,
+    )
 
 
 @dataclass(frozen=True)
@@ -334,11 +342,11 @@ def _end(setup: Setup, exchange: Exchange, outcome: Outcome | None, folder: Path
     return Ending(_STATUSES[int(words[0])], int(words[1]), int(words[2]), folder)
 
 
-def _control_sum(setup: Setup, state: ClientState, rounds: int) -> dict[str, float] | None:
+def _control_sum(setup: Setup, state: ClientState, rounds: int) -> dict[str, float | None] | None:
     """Add up the control variates of all clients as they stand in memory, weighted as in the mean; all ranks call this.
 
     Returns, on the server, the Euclidean norm and the largest magnitude of the sum; None on clients and for methods
-    without control variates.
+    without control variates. A figure that is not finite is None.
     """
     vectors, world = setup.algorithm.control_vectors, setup.world
     if not vectors:
@@ -352,4 +360,5 @@ def _control_sum(setup: Setup, state: ClientState, rounds: int) -> dict[str, flo
     wait_all([world.comm.Ireduce(mine, total, op=MPI.SUM, root=SERVER)])
     if not world.is_server:
         return None
-    return {"norm": float(np.linalg.norm(total)), "largest_entry": float(np.abs(total).max(initial=0.0))}
+    norm, largest = float(np.linalg.norm(total)), float(np.abs(total).max(initial=0.0))
+    return {"norm": finite_or_none(norm), "largest_entry": finite_or_none(largest)}

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import time
+import zipfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -123,11 +124,14 @@ class RunFiles:
         """Raise UserError if the clients do not have the samples that they had."""
         if not self._partition_path.exists():
             return
-        with np.load(self._partition_path, allow_pickle=False) as saved:
-            same = len(saved.files) == len(data.partition) and all(
-                np.array_equal(saved[str(client)], positions)
-                for client, positions in enumerate(data.partition)
-            )
+        try:
+            with np.load(self._partition_path, allow_pickle=False) as saved:
+                same = len(saved.files) == len(data.partition) and all(
+                    np.array_equal(saved[str(client)], positions)
+                    for client, positions in enumerate(data.partition)
+                )
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise UserError(f"--resume {self.folder}: {self._partition_path.name} is damaged") from error
         if not same:
             raise UserError(
                 f"--resume {self.folder}: the data set gives another partition than {self._partition_path.name} holds:"
@@ -153,7 +157,10 @@ class RunFiles:
         )
         path = self.folder / "environment.json"
         if resumed_at is not None and path.exists():
-            first = json.loads(path.read_text())
+            try:
+                first = json.loads(path.read_text())
+            except ValueError as error:
+                raise UserError(f"--resume {self.folder}: {path.name} is damaged") from error
             facts = first | {"resumed": [*first.get("resumed", []), facts | {"after_round": resumed_at}]}
         write_json(path, facts)
 

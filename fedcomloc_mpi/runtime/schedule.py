@@ -63,20 +63,21 @@ def assign(
     by default.
     """
     ranks = len(node_of)
-    work = np.ones(len(cohort)) if work is None else np.asarray(work, dtype=np.float64)
-    speed = np.ones(ranks) if speeds is None else np.asarray(speeds, dtype=np.float64)
-    ranks_of_node: dict[int, list[int]] = {}
+    amounts = [1.0] * len(cohort) if work is None else np.asarray(work, dtype=np.float64).tolist()
+    speed = [1.0] * ranks if speeds is None else np.asarray(speeds, dtype=np.float64).tolist()
+    members: dict[int, list[int]] = {}
     for rank in range(1, ranks):
-        ranks_of_node.setdefault(node_of[rank], []).append(rank)
-    members_of_node = {node: np.array(members) for node, members in ranks_of_node.items()}
-    done = np.zeros(ranks)
+        members.setdefault(node_of[rank], []).append(rank)
+    done = [0.0] * ranks
     positions: list[list[int]] = [[] for _ in range(ranks)]
     clients = cohort.tolist()
-    for position in np.argsort(-work, kind="stable").tolist():
-        members = members_of_node[home_node(clients[position], node_of)]
-        finish = done[members] + work[position] / speed[members]
-        rank = int(members[finish.argmin()])
-        done[rank] = finish.min()
+    for position in sorted(range(len(cohort)), key=lambda position: -amounts[position]):
+        amount = amounts[position]
+        finish, rank = min(
+            (done[rank] + amount / speed[rank], rank)
+            for rank in members[home_node(clients[position], node_of)]
+        )
+        done[rank] = finish
         positions[rank].append(position)
     return Assignment(tuple(tuple(sorted(mine)) for mine in positions))
 

@@ -25,14 +25,18 @@ from fedcomloc_mpi.transport.exchange import (
     start_send,
 )
 from fedcomloc_mpi.transport.report import RankReport
-from fedcomloc_mpi.transport.wait import wait_all
-from fedcomloc_mpi.transport.world import SERVER
+from fedcomloc_mpi.transport.wait import Usual, wait_all
+from fedcomloc_mpi.transport.watchdog import Watchdog
+from fedcomloc_mpi.transport.world import SERVER, World
 
 
 class CollectiveExchange(Exchange):
     """See `Exchange`. Reports of all ranks come first, then the messages of all."""
 
-    _reports = np.empty(0, dtype=np.uint8)
+    def __init__(self, world: World, watchdog: Watchdog, *numbers: int, **named: int) -> None:
+        super().__init__(world, watchdog, *numbers, **named)
+        self._reports = np.empty(0, dtype=np.uint8)
+        self._usual = Usual()  # wait for the end of the round
 
     def send_uplink(self, report: RankReport, messages: Sequence[np.ndarray]) -> None:
         comm, header, packed = self._world.comm, report.pack(), self._pack_messages(report, messages)
@@ -69,7 +73,7 @@ class CollectiveExchange(Exchange):
 
     def receive_downlink(self) -> Downlink:
         comm = self._world.comm
-        self._wait([comm.Ibcast(self._header, root=SERVER)])
+        self._wait([comm.Ibcast(self._header, root=SERVER)], self._usual)
         self.meter.downlink += self._header.nbytes
         command, lengths, speeds = self._unpack_header()
         if command is Command.ABANDON:
@@ -83,7 +87,7 @@ class CollectiveExchange(Exchange):
     def _receive_reports(self, clients: Sequence[int]) -> list[RankReport]:
         sizes = [0] + [RankReport.size(count, self._parts, self._uplink_vectors) for count in clients[1:]]
         self._reports = at_least(self._reports, sum(sizes))
-        self._gather(self._reports, sizes)
+        self._gather(self._reports, sizes, self._usual)
         views = split(self._reports, sizes)
         return [
             RankReport.unpack(view, count, self._parts, self._uplink_vectors)
@@ -94,12 +98,12 @@ class CollectiveExchange(Exchange):
         """Whether what all ranks send is certain to fit one call; the same on every rank."""
         return self._cohort * self._uplink_vectors * self._largest_message <= self._chunk_bytes
 
-    def _gather(self, into: np.ndarray, sizes: Sequence[int]) -> None:
+    def _gather(self, into: np.ndarray, sizes: Sequence[int], usual: Usual | None = None) -> None:
         counts = np.array(sizes, dtype=np.int64)
         starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
         nothing = np.empty(0, dtype=np.uint8)
         received = [into, counts, starts, MPI.BYTE]
-        self._wait([self._world.comm.Igatherv([nothing, MPI.BYTE], received, root=SERVER)])
+        self._wait([self._world.comm.Igatherv([nothing, MPI.BYTE], received, root=SERVER)], usual)
         self.meter.uplink += int(counts.sum())
 
     def _receive_each(self, into: np.ndarray, sizes: Sequence[int]) -> None:
@@ -109,5 +113,5 @@ class CollectiveExchange(Exchange):
         self._wait(requests)
         self.meter.uplink += sum(sizes)
 
-    def _wait(self, requests: Sequence[MPI.Request]) -> None:
-        wait_all(requests, self._watchdog.wait())
+    def _wait(self, requests: Sequence[MPI.Request], usual: Usual | None = None) -> None:
+        wait_all(requests, self._watchdog.wait(), usual)

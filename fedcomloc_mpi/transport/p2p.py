@@ -27,7 +27,7 @@ from fedcomloc_mpi.transport.exchange import (
     start_send,
 )
 from fedcomloc_mpi.transport.report import RankReport
-from fedcomloc_mpi.transport.wait import Patience
+from fedcomloc_mpi.transport.wait import Patience, Usual
 from fedcomloc_mpi.transport.watchdog import Watchdog
 from fedcomloc_mpi.transport.world import SERVER, World
 
@@ -38,10 +38,12 @@ class PointToPointExchange(Exchange):
     def __init__(self, world: World, watchdog: Watchdog, *numbers: int, **named: int) -> None:
         super().__init__(world, watchdog, *numbers, **named)
         self._buffers = [np.empty(0, dtype=np.uint8)] * world.size  # messages of each rank
+        # Sending and receiving take different times, and so do a round's first arrival and those that follow.
+        self._usual = {kind: Usual() for kind in ("send", "first", "next", "receive")}
 
     def send_uplink(self, report: RankReport, messages: Sequence[np.ndarray]) -> None:
         header, packed = report.pack(), self._pack_messages(report, messages)
-        sends = _Outstanding(self._watchdog)
+        sends = _Outstanding(self._watchdog, self._usual["send"])
         sends.add(SERVER, [self._world.comm.Isend(header, dest=SERVER, tag=REPORT_TAG)])
         sends.add(SERVER, start_send(self._world.comm, packed, SERVER, MESSAGES_TAG, self._chunk_bytes))
         sends.wait()
@@ -51,13 +53,14 @@ class PointToPointExchange(Exchange):
         comm, ranks = self._world.comm, range(1, self._world.size)
         sizes = [RankReport.size(count, self._parts, self._uplink_vectors) for count in clients]
         headers = [np.empty(size, dtype=np.uint8) for size in sizes]
-        receives = _Outstanding(self._watchdog)
+        receives = _Outstanding(self._watchdog, self._usual["first"])
         for rank in ranks:
             receives.add(rank, [comm.Irecv(headers[rank], source=rank, tag=REPORT_TAG)])
         reports: dict[int, RankReport] = {}  # of ranks whose messages are under way
         while receives.ranks:
             with receiving if reports else nullcontext():
                 finished = receives.wait_for_some()
+            receives.usual = self._usual["next"]
             for rank in finished:
                 if rank not in reports:
                     reports[rank] = report = RankReport.unpack(
@@ -76,7 +79,7 @@ class PointToPointExchange(Exchange):
     def send_downlink(self, downlink: Downlink) -> None:
         comm, header = self._world.comm, self._pack_header(downlink)
         payload = joined(downlink.vectors) if downlink.vectors else np.empty(0, dtype=np.uint8)
-        sends = _Outstanding(self._watchdog)
+        sends = _Outstanding(self._watchdog, self._usual["send"])
         for rank in range(1, self._world.size):
             sends.add(rank, [comm.Isend(header, dest=rank, tag=HEADER_TAG)])
             sends.add(rank, start_send(comm, payload, rank, BROADCAST_TAG, self._chunk_bytes))
@@ -85,7 +88,7 @@ class PointToPointExchange(Exchange):
 
     def receive_downlink(self) -> Downlink:
         comm = self._world.comm
-        receives = _Outstanding(self._watchdog)
+        receives = _Outstanding(self._watchdog, self._usual["receive"])
         receives.add(SERVER, [comm.Irecv(self._header, source=SERVER, tag=HEADER_TAG)])
         receives.wait()
         self.meter.downlink += self._header.nbytes
@@ -93,6 +96,7 @@ class PointToPointExchange(Exchange):
         if command is Command.ABANDON:
             return Downlink(command, [], speeds)
         payload = self._broadcast_buffer(sum(lengths))
+        receives.usual = self._usual["send"]  # it is on its way
         receives.add(SERVER, start_receive(comm, payload, SERVER, BROADCAST_TAG, self._chunk_bytes))
         receives.wait()
         self.meter.downlink += payload.size
@@ -102,7 +106,9 @@ class PointToPointExchange(Exchange):
 class _Outstanding:
     """Requests by the rank at their other end."""
 
-    def __init__(self, watchdog: Watchdog) -> None:
+    def __init__(self, watchdog: Watchdog, usual: Usual) -> None:
+        """`usual`: what a wait for some of them usually takes."""
+        self.usual = usual
         self._watchdog = watchdog
         self._requests: list[MPI.Request] = []
         self._owners: list[int] = []
@@ -123,7 +129,7 @@ class _Outstanding:
 
     def wait_for_some(self) -> list[int]:
         """Wait until some rank's requests are all complete; return such ranks, in the order of completion."""
-        patience = Patience(self._watchdog.wait(lambda: self.ranks))
+        patience = Patience(self._watchdog.wait(lambda: self.ranks), self.usual)
         while True:
             done = MPI.Request.Testsome(self._requests) or []
             if done:
@@ -133,6 +139,6 @@ class _Outstanding:
                 self._owners = [self._owners[index] for index in kept]
                 finished = [rank for rank in dict.fromkeys(touched) if rank not in self._owners]
                 if finished:
+                    patience.end()
                     return finished
-                patience.restart()
             patience.sleep()

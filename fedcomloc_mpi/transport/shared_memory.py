@@ -57,10 +57,11 @@ def shared_array(
         os.close(descriptor)
     if anyone[0] or memory is None:
         where = "" if folder is None else f" in a file in {folder}"
+        advice = (
+            "; ranks of one node must run as one user and see each other in /proc" if folder is None else ""
+        )
         raise UserError(
-            f"cannot share {size:,} bytes{where} between the {node.size} ranks of a node"
-            f" ({problem}); ranks of one node must run as one user and see each"
-            " other in /proc"
+            f"cannot share {size:,} bytes{where} between the {node.size} ranks of a node ({problem}){advice}"
         )
     return np.frombuffer(memory, dtype=dtype).reshape(shape)
 

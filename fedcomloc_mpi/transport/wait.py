@@ -34,28 +34,45 @@ def guarded(guard: Callable[[], Between]) -> Iterator[None]:
         _guards.pop()
 
 
-def wait_all(requests: Sequence[MPI.Request], between: Between | None = None) -> None:
+def wait_all(
+    requests: Sequence[MPI.Request], between: Between | None = None, usual: "Usual | None" = None
+) -> None:
     """Return when all `requests` are complete (MPI_Testall), sleeping as `Patience` does between tests.
 
     `between` is called before every sleep; it may raise to give up waiting. Without it that of the innermost `guarded`
-    block is used. Errors of MPI are raised as MPI.Exception.
+    block is used. `usual` is what waits like this one take, and learns from it. Errors of MPI are raised as
+    MPI.Exception.
     """
     requests = list(requests)
     if MPI.Request.Testall(requests):
         return
-    patience = Patience(_guards[-1]() if between is None and _guards else between)
+    patience = Patience(_guards[-1]() if between is None and _guards else between, usual)
     while True:
         patience.sleep()
         if MPI.Request.Testall(requests):
+            patience.end()
             return
 
 
-class Patience:
-    """The sleeps of one wait: a sixteenth of the time waited so far, from 50 us to 4 ms."""
+class Usual:
+    """How long waits of one kind usually take: a running mean that halves the weight of the past every time."""
 
-    def __init__(self, between: Between | None = None) -> None:
+    seconds = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Learn from a wait."""
+        self.seconds = (self.seconds + seconds) / 2 if self.seconds else seconds
+
+
+class Patience:
+    """The sleeps of one wait: a sixteenth of the time waited so far, or of what such waits usually take if it is more.
+
+    At least 50 us and at most 4 ms. Without what is usual, the first milliseconds of a wait would cost most tests.
+    """
+
+    def __init__(self, between: Between | None = None, usual: Usual | None = None) -> None:
         """Start waiting; `between` is called before every sleep and may raise to give up."""
-        self._between = between
+        self._between, self._usual = between, usual
         self._since = time.monotonic()
 
     def sleep(self) -> None:
@@ -63,8 +80,11 @@ class Patience:
         if self._between is not None:
             self._between()
         waited = time.monotonic() - self._since
+        if self._usual is not None:
+            waited = max(waited, self._usual.seconds)
         time.sleep(min(max(waited * _SHARE_OF_WAIT, _SHORTEST_SLEEP), _LONGEST_SLEEP))
 
-    def restart(self) -> None:
-        """Start anew: something has arrived, and the next may follow soon."""
-        self._since = time.monotonic()
+    def end(self) -> None:
+        """Learn from the wait that it is over."""
+        if self._usual is not None:
+            self._usual.add(time.monotonic() - self._since)

@@ -78,10 +78,6 @@ class World:
         for start in range(0, data.size, CHUNK_BYTES):
             wait_all([self.comm.Ibcast(data[start : start + CHUNK_BYTES], root=SERVER)])
 
-    def barrier(self) -> None:
-        """Wait for all ranks without spinning (MPI_Ibarrier)."""
-        wait_all([self.comm.Ibarrier()])
-
 
 def refuse_singletons(size: int, environment: Mapping[str, str] = os.environ) -> None:
     """Raise AgreedError when there is no server and client pair, and say why the launcher started it so.

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from fedcomloc_mpi.config import METHODS
 from tests.mpirun import RunningJob, mpirun, start
 
 pytestmark = pytest.mark.timeout(400)
@@ -23,6 +24,8 @@ SETTINGS = ["--clients", "12", "--cohort", "5", "--p", "0.4", "--eval-every", "6
 ROUNDS = 60
 RUN = [*SETTINGS, "--rounds", str(ROUNDS), "--checkpoint-every", "4"]
 TRAIN = ["-m", "fedcomloc_mpi.train"]
+
+NODES = Path(__file__).with_name("nodes.py")
 
 # Runs each command line of the list in argv[1] on all ranks; the first says which codes they ended with.
 BATCH = """
@@ -183,6 +186,54 @@ def test_finished_runs(uninterrupted: Path, tmp_path: Path) -> None:
         "its checkpoints are of a job with clients 12, this one has 10",
     ):
         assert message in text
+
+
+VARIANTS: dict[str, list[str]] = {
+    **{f"of {name}": ["--algorithm", name] for name in METHODS},
+    "with a server step": ["--server-step", "0.5", "--weighting", "samples"],
+    "with a shared lattice": ["--lattice", "shared", "--bits", "8"],
+    "with a schedule": ["--lr-schedule", "cosine", "--lr-decay-rounds", "9", "--downlink-density", "0.2"],
+}
+
+
+def test_all_state_of_every_algorithm(tmp_path: Path) -> None:
+    """Seven rounds, then five more, against twelve."""
+    lines: list[list[str | Path]] = []
+    for name, flags in VARIANTS.items():
+        common = [*SETTINGS, *flags, "--out"]
+        lines += [
+            [*common, tmp_path / f"whole {name}", "--rounds", "12"],
+            [*common, tmp_path / f"cut {name}", "--rounds", "7"],
+            ["--resume", tmp_path / f"cut {name}", "--rounds", "12"],
+        ]
+    codes, text = batch(3, *lines, cwd=tmp_path)
+    assert codes == [0] * len(lines), text
+    for name in VARIANTS:
+        whole, resumed = tmp_path / f"whole {name}", tmp_path / f"cut {name}"
+        assert records(whole) == records(resumed), name
+        assert (whole / "final.pt").read_bytes() == (resumed / "final.pt").read_bytes(), name
+
+
+def test_on_several_nodes(uninterrupted: Path, tmp_path: Path) -> None:
+    """The leader of each node writes its clients' rows; the run goes on with other nodes, and then on one."""
+    folder = tmp_path / "run"
+    lines: list[tuple[int, int, list[str | Path]]] = [
+        (4, 2, [*SETTINGS, "--rounds", "21", "--checkpoint-every", "3", "--out", folder]),
+        (5, 3, ["--resume", folder, "--rounds", "41", "--exchange", "p2p"]),
+        (2, 1, ["--resume", folder, "--rounds", str(ROUNDS), "--exchange", "collectives"]),
+    ]
+    for ranks, nodes, line in lines:
+        job = mpirun(ranks, [NODES, str(nodes), *line], cwd=tmp_path)
+        assert job.returncode == 0, job
+        newest = max((folder / "checkpoints").glob("*.state")).stem
+        assert len(list((folder / "checkpoints").glob(f"{newest}-*.rows"))) == nodes
+        if nodes == 2:  # a damaged file of the other node is found too
+            path = folder / "checkpoints" / f"{newest}-1.rows"
+            path.write_bytes(path.read_bytes()[:-30])
+        if nodes == 3:
+            assert f"is refused: {path.name} is damaged\n" in job.stdout
+            assert "after round 18\n" in job.stdout
+    assert_same(folder, uninterrupted)
 
 
 def test_one_job_at_a_time(tmp_path: Path) -> None:

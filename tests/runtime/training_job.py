@@ -26,7 +26,7 @@ from fedcomloc_mpi.runtime.balance import SpeedMeter
 from fedcomloc_mpi.transport.exchange import Exchange
 from fedcomloc_mpi.transport.registry import EXCHANGES
 from fedcomloc_mpi.transport.world import World, open_world
-from fedcomloc_mpi.wire import Encoded, decode_into, encode
+from fedcomloc_mpi.wire import Encoded, decode_reference, encode
 from tests.transport.worlds import world_of
 
 COMMON: dict[str, Any] = {
@@ -157,10 +157,10 @@ def train(comm: MPI.Intracomm, folder: Path, name: str) -> None:
     def uneven(meter: SpeedMeter) -> np.ndarray:
         return np.array([1024 * 4 ** (rank % 3) // 4 for rank in range(comm.size)])
 
-    def decode_late(*arguments: Any) -> None:
+    def decode_late(*arguments: Any) -> Any:
         """Let other ranks start the next round while this one has not yet finished the last one."""
         time.sleep(0.05 * ((comm.rank + len(counts.encoded)) % 3))
-        decode_into(*arguments)
+        return decode_reference(*arguments)
 
     with (
         patch.object(job, "open_world", opened),
@@ -168,7 +168,7 @@ def train(comm: MPI.Intracomm, folder: Path, name: str) -> None:
         patch.object(SpeedMeter, "speeds", property(uneven) if variant == "slow" else SpeedMeter.speeds),
         patch.object(client, "encode", counts.spy_client),
         patch.object(server, "encode", counts.spy_server),
-        patch.object(client, "decode_into", decode_late if variant == "late" else decode_into),
+        patch.object(client, "decode_reference", decode_late if variant == "late" else decode_reference),
     ):
         values = COMMON | CONFIGURATIONS[configuration] | {"out": str(folder / name), "exchange": exchange}
         ending = job.run(comm, make_config(**values))

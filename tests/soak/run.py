@@ -17,12 +17,13 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from typing import Any
 from tests.mpirun import ROOT, JobTimeout, mpirun, start
 from tests.soak.faults import BY_NAME, FAULTS, FILLER, RANKS, TIMEOUT, Fault, problem
 
-ROUNDS = 320
+ROUNDS = 400
 SETTINGS = ["--clients", "60", "--cohort", "6", "--p", "0.4", "--eval-every", "20", "--seed", "5"]
 CHECKPOINTS = ["--checkpoint-every", "5", "--keep-checkpoints", "2", "--round-timeout", str(TIMEOUT)]
 STEPS = 7  # faults of a chain
@@ -42,7 +43,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--chains", type=int, default=10)
+    parser.add_argument("--chains", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--folder", type=Path, default=ROOT / "build" / "soak", help="runs and results go here"
@@ -104,9 +105,8 @@ class Chain:
         # Every fault comes about equally often over the chains.
         order = [faults[(self.number * STEPS + step) % len(faults)] for step in range(STEPS)]
         self.random.shuffle(order)
-        order.sort(
-            key=lambda fault: fault.name != "state-disk"
-        )  # first, while there are still new rows to write
+        # That one comes first, while there are still new rows to write.
+        order.sort(key=lambda fault: fault.name != "state-disk")
         with (
             small_disk(self.disks["run"], MEGABYTES["run"]),
             small_disk(self.disks["state"], MEGABYTES["state"]),
@@ -123,15 +123,15 @@ class Chain:
 
     def hit(self, fault: Fault) -> None:
         """Start a job that goes on with the run, and let something go wrong."""
-        rank = (
-            0 if fault.small_disk == "run" else self.random.choice([0, 1, 2] if not fault.small_disk else [1])
-        )
+        rank = {"run": 0, "state": 1, "": 0 if self.number % 2 else self.random.choice([1, 2])}[
+            fault.small_disk
+        ]
         exchange = self.random.choice(["collectives", "p2p"])
         disk = self.disks[fault.small_disk or "state"]
         state = disk if fault.small_disk == "state" else self.home
         flags = [*self.go_on(), "--exchange", exchange, "--state-dir", str(state)]
         while_starting = fault.name == "kill" and self.random.random() < 0.25
-        shared = unused_shared_memory()
+        shared: set[str] = set()
         before = rounds_done(self.folder)
         case: dict[str, Any] = {"fault": fault.name, "rank": rank, "exchange": exchange, "problem": ""}
         self.cases.append(case)
@@ -141,12 +141,15 @@ class Chain:
                     case["at"] = "start-up"
                     time.sleep(self.random.uniform(0.3, 3.0))
                     processes = sorted(running.processes())
+                    shared = shared_memory_of(processes)
                     os.kill(processes[min(len(processes) - 1, 2 + rank)], 9)  # after mpirun and its proxy
                 else:
+                    case["at"] = "before it came to that"
                     at = before + self.random.randint(1, 10 if fault.small_disk == "state" else 25)
                     wait_for_round(running, self.folder, at)
                     time.sleep(self.random.uniform(0, 0.04))
                     case["at"] = f"round {rounds_done(self.folder) + 1}"
+                    shared = shared_memory_of(running.processes())
                     fault.strike(self.process(rank), disk)
                 struck = time.monotonic()
                 job = running.wait(TIMEOUT + GRACE)
@@ -162,7 +165,7 @@ class Chain:
         except (JobTimeout, AssertionError) as error:
             case["problem"] = str(error)[:4000]
         (disk / FILLER).unlink(missing_ok=True)
-        left = unused_shared_memory() - shared
+        left = {name for name in shared if os.path.lexists(f"/dev/shm/{name}")}
         if left:
             case["problem"] += f" left in /dev/shm: {sorted(left)}"
         self.check_records(case)
@@ -254,14 +257,14 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
         folder.rmdir()
 
 
-def unused_shared_memory() -> set[str]:
-    """Return the names in /dev/shm that no live process has mapped."""
-    names, maps = os.listdir("/dev/shm"), ""
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            with contextlib.suppress(OSError):  # ended meanwhile, or another user's
-                maps += (process / "maps").read_text(errors="replace")
-    return {name for name in names if f"/dev/shm/{name}" not in maps and os.path.exists(f"/dev/shm/{name}")}
+def shared_memory_of(processes: Iterable[int]) -> set[str]:
+    """Return the names in /dev/shm that processes have mapped, removed or not."""
+    names: set[str] = set()
+    for process in processes:
+        with contextlib.suppress(OSError):  # ended meanwhile
+            maps = Path(f"/proc/{process}/maps").read_text(errors="replace")
+            names.update(re.findall(r" /dev/shm/(\S+)", maps))
+    return names
 
 
 def wait_for_round(running: Any, folder: Path, number: int) -> None:
@@ -314,7 +317,7 @@ def table(cases: Sequence[dict[str, Any]]) -> str:
 
 def document(text: str, options: argparse.Namespace, cases: Sequence[dict[str, Any]]) -> str:
     """Return the contents of docs/results/reliability.md."""
-    where = Counter(case["at"] == "start-up" for case in cases)
+    where = Counter(case.get("at") == "start-up" for case in cases)
     exchanges = Counter(case.get("exchange") for case in cases)
     disks = "" if os.geteuid() == 0 else " Without root: no full disks."
     return (

@@ -13,6 +13,8 @@ from types import FrameType
 
 from fedcomloc_mpi import train
 
+HOARD: list[bytearray] = []
+
 
 class SoakError(Exception):
     """What a rank fails with."""
@@ -27,6 +29,13 @@ def fail(fault: str) -> None:
     with open("/proc/self/statm") as file:
         used = int(file.read().split()[0]) * os.sysconf("SC_PAGESIZE")
     resource.setrlimit(resource.RLIMIT_AS, (used, used))
+    # Memory that was freed would be used again for a long time.
+    for size in (1 << 20, 1 << 16, 1 << 12):
+        try:
+            while True:
+                HOARD.append(bytearray(size))
+        except MemoryError:
+            continue
 
 
 def main(fault: str, *flags: str) -> int:

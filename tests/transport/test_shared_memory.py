@@ -106,3 +106,20 @@ def test_all_ranks_are_told_when_one_cannot_share(where: str, monkeypatch: pytes
             shared_array(comm, (100,), np.float32)
     assert ("Permission denied" in str(raised.value)) == (comm.rank == culprit)
     assert shared_array(comm, (100,), np.float32).shape == (100,)
+
+
+def test_in_a_file_without_a_name(mpi_tmp_path: Path) -> None:
+    comm = MPI.COMM_WORLD
+    shared = shared_array(comm, (comm.size, 3, 1000), np.float32, str(mpi_tmp_path))
+    assert not shared.any()
+    comm.Barrier()
+    shared[comm.rank] = comm.rank + 1
+    comm.Barrier()
+    assert all((shared[rank] == rank + 1).all() for rank in range(comm.size))
+    assert list(mpi_tmp_path.iterdir()) == []
+    assert str(mpi_tmp_path) in Path("/proc/self/maps").read_text()
+
+
+def test_a_folder_that_is_not_there(mpi_tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"in a file in .*nowhere"):
+        shared_array(MPI.COMM_WORLD, (5,), np.float32, str(mpi_tmp_path / "nowhere"))

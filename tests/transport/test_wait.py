@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
-from fedcomloc_mpi.transport.wait import wait_all
+from fedcomloc_mpi.transport.wait import Usual, guarded, wait_all
 
 
 def pending_request() -> MPI.Grequest:
@@ -47,6 +47,45 @@ def test_a_waiting_rank_sleeps_between_tests_longer_and_longer(sleeps: list[floa
     assert max(sleeps) == pytest.approx(4e-3)
     # Whatever is waited for is noticed late by a small share of the wait.
     assert all(late <= 50e-6 or late <= 0.1 * sum(sleeps[:i]) for i, late in enumerate(sleeps))
+
+
+def test_a_wait_that_usually_takes_long_is_tested_seldom(sleeps: list[float]) -> None:
+    usual, counts = Usual(), []
+    for _ in range(6):
+        request, until = pending_request(), sum(sleeps) + 0.02
+        before = len(sleeps)
+
+        def between(request: MPI.Grequest = request, until: float = until) -> None:
+            if sum(sleeps) >= until:
+                request.Complete()
+
+        wait_all([request], between, usual)
+        counts.append(len(sleeps) - before)
+        assert usual.seconds == pytest.approx(0.02, rel=0.15)
+    assert counts[0] > 60
+    assert max(counts[1:]) <= 18
+
+
+def test_the_innermost_guard_watches_waits_without_between(sleeps: list[float]) -> None:
+    called: list[str] = []
+
+    def guard(name: str, request: MPI.Grequest):
+        def begin():
+            def between() -> None:
+                called.append(name)
+                request.Complete()
+
+            return between
+
+        return begin
+
+    first, second, third = (pending_request() for _ in range(3))
+    with guarded(guard("outer", first)):
+        with guarded(guard("inner", second)):
+            wait_all([second])
+            wait_all([third], third.Complete)
+        wait_all([first])
+    assert called == ["inner", "outer"]
 
 
 def test_between_may_give_up(sleeps: list[float]) -> None:

@@ -5,6 +5,7 @@ import pytest
 from mpi4py import MPI
 
 from fedcomloc_mpi.errors import AgreedError, UserError
+from fedcomloc_mpi.transport.wait import wait_all
 from fedcomloc_mpi.transport.world import SERVER, library_version, open_world, refuse_singletons
 from tests.transport.worlds import world_of
 
@@ -84,7 +85,7 @@ def test_messages_of_the_caller_never_meet_those_of_a_world() -> None:
     request = comm.Irecv(received, source=MPI.ANY_SOURCE, tag=MPI.ANY_TAG)
     world = open_world(comm)
     world.agree(None)
-    world.barrier()
+    wait_all([world.comm.Ibarrier()])
     arrived = request.Test()
     comm.Barrier()
     assert not arrived
@@ -122,3 +123,15 @@ def test_of_several_errors_all_raise_that_of_the_lowest_rank() -> None:
     for first in range(world.size):
         with pytest.raises(AgreedError, match=f"^rank {first}$"):
             world.agree(UserError(f"rank {world.rank}") if world.rank >= first else None)
+
+
+@pytest.mark.mpi(min_size=2)
+@pytest.mark.parametrize("limit", [7, 1 << 30])
+def test_large_arrays_are_broadcast_in_pieces(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedcomloc_mpi.transport.world.CHUNK_BYTES", limit)
+    here = world_of(MPI.COMM_WORLD)
+    for dtype in (np.float32, np.int64):
+        expected = np.arange(15, dtype=dtype).reshape(3, 5)
+        array = expected.copy() if here.is_server else np.zeros_like(expected)
+        here.broadcast(array)
+        assert array.tolist() == expected.tolist()
