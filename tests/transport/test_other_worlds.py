@@ -13,7 +13,7 @@ def test_five_ranks(tmp_path: Path) -> None:
     job = mpirun(
         RANKS,
         ["-m", "tests.outcomes", tmp_path, str(RANKS), *pytest_arguments, here],
-        timeout=100,
+        timeout=280,
         cwd=ROOT,
     )
     assert job.returncode == 0, job

@@ -59,6 +59,7 @@ def train(
 
 
 @pytest.mark.timeout(250)
+@pytest.mark.skipif(shutil.which("mpicc") is None, reason="no mpicc on PATH")
 @pytest.mark.parametrize("exchange", ["collectives", "p2p"])
 def test_the_recorded_bytes_are_what_mpi_was_given(shim: Path, tmp_path: Path, exchange: str) -> None:
     """Two jobs differ only in their rounds, so that what start and end exchange cancels out."""
