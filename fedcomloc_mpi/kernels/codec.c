@@ -1495,6 +1495,25 @@ static inline void encode_step(uint32_t *x, const encode_entry *e, uint8_t **wor
     *x = (quotient << PROBABILITY_BITS) + v - quotient * e->frequency + e->start;
 }
 
+/* Puts symbols 0 to n - 1, a multiple of LANES, onto the states, from the last to the first; returns the first word. With
+ * a constant `mode` each call becomes a loop without a choice in it. */
+static inline uint8_t *encode_groups(int mode, const encode_entry *const *step_of, const uint8_t *symbols,
+                                     const uint8_t *classes, const uint8_t *groups, int64_t n, uint32_t *states,
+                                     uint8_t *word, uint32_t *missing) {
+    uint32_t x[LANES], none = 0;
+    memcpy(x, states, sizeof x);
+    for (int64_t i = n - LANES; i >= 0; i -= LANES) {
+        const encode_entry *shared = step_of[mode == MODE_ADAPTIVE ? groups[i / LANES] : 0];
+        for (int lane = LANES - 1; lane >= 0; lane--) {
+            const encode_entry *table = mode == MODE_CLASSES ? step_of[classes[i + lane]] : shared;
+            encode_step(x + lane, table + symbols[i + lane], &word, &none);
+        }
+    }
+    memcpy(states, x, sizeof x);
+    *missing |= none;
+    return word;
+}
+
 /* Encodes n symbols with a plan made for exactly them; returns the bytes written. capacity >= fcl_symbols_bound(n) is
  * always enough. */
 FCL_API int64_t fcl_encode_symbols(const void *plan, const uint8_t *symbols, int64_t n, const uint8_t *classes,
@@ -1537,19 +1556,13 @@ FCL_API int64_t fcl_encode_symbols(const void *plan, const uint8_t *symbols, int
         int context = p->mode == MODE_SINGLE ? 0 : p->mode == MODE_CLASSES ? classes[i - 1] : groups[i >> 2];
         encode_step(states + ((i - 1) & (LANES - 1)), step_of[context] + symbols[i - 1], &word, &missing);
     }
-    uint32_t x0 = states[0], x1 = states[1], x2 = states[2], x3 = states[3];
-    for (; i > 0; i -= LANES) {
-        const uint8_t *s = symbols + i - LANES;
-        const encode_entry *t[LANES];
-        for (int lane = 0; lane < LANES; lane++)
-            t[lane] = step_of[p->mode == MODE_SINGLE ? 0 : p->mode == MODE_CLASSES ? classes[i - LANES + lane] : groups[i / LANES - 1]];
-        encode_step(&x3, t[3] + s[3], &word, &missing);
-        encode_step(&x2, t[2] + s[2], &word, &missing);
-        encode_step(&x1, t[1] + s[1], &word, &missing);
-        encode_step(&x0, t[0] + s[0], &word, &missing);
-    }
+    if (p->mode == MODE_SINGLE)
+        word = encode_groups(MODE_SINGLE, step_of, symbols, classes, groups, i, states, word, &missing);
+    else if (p->mode == MODE_CLASSES)
+        word = encode_groups(MODE_CLASSES, step_of, symbols, classes, groups, i, states, word, &missing);
+    else
+        word = encode_groups(MODE_ADAPTIVE, step_of, symbols, classes, groups, i, states, word, &missing);
     if (missing) return FCL_ERROR_ARGUMENT;
-    states[0] = x0, states[1] = x1, states[2] = x2, states[3] = x3;
     for (int lane = 0; lane < LANES; lane++, at += 4) store32(at, states[lane]);
     memmove(at, word, (size_t)(end - word));
     return at + (end - word) - out;
