@@ -1,16 +1,24 @@
 """Build the codec's kernels where there is a C compiler; without one the package installs and codes in numpy."""
 
+import platform
+
 from setuptools import Extension, setup
 
-setup(
-    ext_modules=[
-        Extension(
-            # A plain shared library that ctypes loads: it has no Python API, so one build serves every version.
-            "fedcomloc_mpi.kernels._codec",
-            sources=["fedcomloc_mpi/kernels/codec.c"],
-            # Both ends of a message must compute the same: no fused multiply-add, baseline instruction set.
-            extra_compile_args=["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden"],
-            optional=True,
-        )
-    ]
-)
+# Both ends of a message must compute the same: no fused multiply-add. All builds give the same bits.
+OPTIONS = ["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden"]
+
+
+def kernels(name: str, *options: str) -> Extension:
+    """Return a plain shared library that ctypes loads: it has no Python API, so one build serves every version."""
+    return Extension(
+        f"fedcomloc_mpi.kernels.{name}",
+        sources=["fedcomloc_mpi/kernels/codec.c"],
+        extra_compile_args=[*OPTIONS, *options],
+        optional=True,
+    )
+
+
+builds = [kernels("_codec")]
+if platform.machine() in ("x86_64", "AMD64"):
+    builds.append(kernels("_codec_v3", "-march=x86-64-v3"))
+setup(ext_modules=builds)

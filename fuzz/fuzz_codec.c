@@ -100,16 +100,20 @@ static void float_differences(const uint8_t *in, int64_t length, int64_t n, int6
         memcpy(reference + i, &pattern, 4);
         if (key_of(reference[i]) >= KEY_INFINITY) reference[i] = 0;
     }
-    int64_t read =
-        fcl_decode_float_differences(in, length, n, reference, bitmap, d, top, known, tokens, classes, work, values);
+    uint8_t *support = exactly((size_t)bitmap_bytes(d));
+    float *held = exactly((size_t)d * 4);
+    int64_t held_count = fcl_gather(reference, d, support, held, fcl_support(reference, d, support));
+    require(fcl_gather_known(held, held_count, support, bitmap, d, known, n) == n, "known");
+    free(held);
+    free(support);
+    int64_t read = fcl_decode_float_differences(in, length, n, known, top, tokens, classes, work, values);
     require(read <= length, "bytes read");
     if (read > 0) {
         int64_t capacity = 4 * n + 8, facts[2];
         uint8_t *low = exactly((size_t)capacity), *out = exactly((size_t)fcl_symbols_bound(n));
         void *plan = exactly((size_t)fcl_plan_bytes());
         int m = in[0] >> 3;
-        int64_t size = fcl_plan_float_differences(plan, values, n, reference, bitmap, d, m, known, tokens, classes, low,
-                                                  capacity, facts);
+        int64_t size = fcl_plan_float_differences(plan, values, n, known, m, tokens, classes, low, capacity, facts);
         require(size > 0 && facts[1] >= 0 && facts[1] <= capacity, "plan");
         int64_t written = fcl_encode_symbols(plan, tokens, n, classes, NULL, out, fcl_symbols_bound(n));
         require(written > 0, "encode");
@@ -117,8 +121,8 @@ static void float_differences(const uint8_t *in, int64_t length, int64_t n, int6
         memcpy(copy, out, (size_t)written);
         memcpy(copy + written, low, (size_t)facts[1]);
         float *again = exactly((size_t)n * 4);
-        require(fcl_decode_float_differences(copy, written + facts[1], n, reference, bitmap, d, (int32_t)facts[0], known,
-                                             tokens, classes, work, again) == written + facts[1], "reread");
+        require(fcl_decode_float_differences(copy, written + facts[1], n, known, (int32_t)facts[0], tokens, classes, work,
+                                             again) == written + facts[1], "reread");
         require(!memcmp(again, values, (size_t)n * 4), "floats");
         free(again);
         free(copy);

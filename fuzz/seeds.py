@@ -37,14 +37,11 @@ def main(folder: Path) -> None:
             reference = patterns.view(np.float32).copy()
             reference[~np.isfinite(reference)] = 0
             places = np.arange(count) * universe // count
-            flags = np.zeros(universe, dtype=np.bool_)
-            flags[places] = True
             near = (reference[places].view(np.uint32) + random.integers(0, 9, count).astype(np.uint32)).view(
                 np.float32
             )
             near[~np.isfinite(near)] = 0
-            bitmap = np.packbits(flags, bitorder="little")
-            top, plan, low_bytes = native.plan_float_differences(near, reference, bitmap, mantissa)
+            top, plan, low_bytes = native.plan_float_differences(near, reference[places], mantissa)
             section = plan.encode().tobytes() + low_bytes.tobytes()
             (folder / f"floats-{count}-{mantissa}").write_bytes(bytes([6, top, *head]) + section)
         symbols = random.integers(0, 256, count).astype(np.uint8)

@@ -1,7 +1,7 @@
 import itertools
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedcomloc_mpi.randomness import Purpose, generator, key, uniforms
@@ -149,3 +149,15 @@ def test_golden_values() -> None:
         generator(0, Purpose.COHORT, 1).choice(20, 5, replace=False, shuffle=False).tolist() == GOLDEN_CHOICE
     )
     assert generator(0, Purpose.LOCAL_STEPS, 1).geometric(0.1, 6).tolist() == GOLDEN_GEOMETRIC
+
+
+@settings(deadline=None)
+@given(
+    seed=st.integers(0, 2**64 - 1),
+    purpose=st.sampled_from(Purpose),
+    words=st.tuples(*[st.integers(0, 2**64 - 1)] * 3),
+)
+def test_a_key_is_the_first_output_of_the_generator(
+    seed: int, purpose: Purpose, words: tuple[int, int, int]
+) -> None:
+    assert key(seed, purpose, *words) == int(generator(seed, purpose, *words).bit_generator.random_raw())

@@ -71,7 +71,7 @@ class TopK:
     density: float
     # Where the smallest entry kept was last time: the next vector's is near.
     _guess: np.ndarray = field(
-        default_factory=lambda: np.zeros(1, dtype=np.uint32), init=False, repr=False, compare=False
+        default_factory=lambda: np.zeros(2, dtype=np.uint32), init=False, repr=False, compare=False
     )
     name = "topk"
     lossless = False

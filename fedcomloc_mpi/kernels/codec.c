@@ -47,7 +47,16 @@ enum {
 #define STATE_LOW (UINT32_C(1) << 16) /* rANS states live in [2^16, 2^32) */
 
 /* Changes with every change of a signature or of what a function writes. */
-FCL_API int64_t fcl_version(void) { return 3; }
+FCL_API int64_t fcl_version(void) { return 6; }
+
+/* Whether this machine can run what is compiled for x86-64-v3; to be asked of the build for every machine. */
+FCL_API int64_t fcl_runs_v3(void) {
+#if defined(__x86_64__) && defined(__GNUC__)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma");
+#else
+    return 0;
+#endif
+}
 
 /* ---- bytes and bits ------------------------------------------------------------------------------------------- */
 
@@ -474,13 +483,14 @@ static void sample_bracket(const float *x, int64_t d, int64_t k, uint32_t *sampl
 }
 
 /* Returns 1 if the bracket decided, 0 if it did not hold the threshold or too many keys, or an error. *threshold is set
- * to a key near the k-th largest. */
+ * to a key near the k-th largest, *candidates to the keys that were in the bracket. */
 static int64_t select_by_bracket(const float *x, int64_t d, int64_t k, uint32_t low, uint32_t high, uint8_t *bitmap,
-                                 uint32_t *work, uint32_t *found) {
+                                 uint32_t *work, uint32_t *found, int64_t *candidates) {
     uint32_t *keys = work, *places = keys + candidate_capacity(d), *counts = places + candidate_capacity(d);
     int nonfinite;
     *found = high;
     int64_t n = bracket_pass(x, d, low, high, bitmap, keys, places, &nonfinite);
+    *candidates = n < 0 ? candidate_capacity(d) : n;
     if (n < 0) return 0;
     if (nonfinite) return FCL_ERROR_NONFINITE;
     int64_t wanted = k - fcl_popcount(bitmap, bitmap_bytes(d));
@@ -503,15 +513,16 @@ static int64_t select_by_bracket(const float *x, int64_t d, int64_t k, uint32_t 
 }
 
 /* Sets exactly the bits of the k entries of largest magnitude; of equal magnitudes the lowest index wins.
- * bitmap: ceil(d / 8) bytes, overwritten. work: `words` >= fcl_select_words(d). Needs 0 <= k <= d < 2^32. *threshold: on
- * entry a guess of the k-th largest key, which makes it faster where it is near and changes nothing else, or 0 for none;
- * then a good guess for a similar vector. Returns k, or FCL_ERROR_NONFINITE if any entry is NaN or infinite. */
+ * bitmap: ceil(d / 8) bytes, overwritten. work: `words` >= fcl_select_words(d). Needs 0 <= k <= d < 2^32. guess[0]: the
+ * k-th largest key of a similar vector, guess[1]: how far from it to look, or zeros; both are updated for the next call,
+ * make it faster and change nothing else. Returns k, or FCL_ERROR_NONFINITE if any entry is NaN or infinite. */
 FCL_API int64_t fcl_select(const float *x, int64_t d, int64_t k, uint8_t *bitmap, uint32_t *work, int64_t words,
-                           uint32_t *threshold) {
-    enum { GUESS_SHIFT = 18 }; /* a guess brackets a thirty-second of its binade on both sides: 2 to 3 % */
+                           uint32_t *guess) {
+    enum { NARROWEST = 1 << 16, FIRST = 1 << 19, WIDEST = 1 << 22 }; /* of 2^23, which is a factor of two */
     if (d < 0 || k < 0 || k > d || d > (int64_t)UINT32_MAX || words < fcl_select_words(d)) return FCL_ERROR_ARGUMENT;
-    uint32_t guess = *threshold;
-    *threshold = 0;
+    uint32_t *threshold = guess, near = guess[0], width = guess[1] >= NARROWEST && guess[1] <= WIDEST ? guess[1] : FIRST;
+    guess[0] = 0;
+    guess[1] = width;
     if (k == 0 || k == d) {
         if (!all_finite(x, d)) return FCL_ERROR_NONFINITE;
         memset(bitmap, 0, (size_t)bitmap_bytes(d));
@@ -520,13 +531,17 @@ FCL_API int64_t fcl_select(const float *x, int64_t d, int64_t k, uint8_t *bitmap
     }
     if (d >= SAMPLE_MINIMUM) {
         int64_t done = 0;
-        uint32_t width = 1u << GUESS_SHIFT;
-        if (guess > width && guess < KEY_INFINITY)
-            done = select_by_bracket(x, d, k, guess - width, guess + width, bitmap, work, threshold);
+        int64_t candidates = 0;
+        if (near > width && near < KEY_INFINITY) {
+            done = select_by_bracket(x, d, k, near - width, near + width, bitmap, work, threshold, &candidates);
+            int crowded = candidates > d / 64;
+            if (crowded && width > NARROWEST) guess[1] = width / 2;
+            if (!done && !crowded && width < WIDEST) guess[1] = width * 2;
+        }
         if (!done) {
             uint32_t low, high;
             sample_bracket(x, d, k, work, &low, &high);
-            done = select_by_bracket(x, d, k, low, high, bitmap, work, threshold);
+            done = select_by_bracket(x, d, k, low, high, bitmap, work, threshold, &candidates);
         }
         if (done) return done < 0 ? done : k;
     }
@@ -782,9 +797,12 @@ FCL_API int64_t fcl_apply_level_differences(const uint32_t *differences, const i
 FCL_API int64_t fcl_pack(const uint32_t *values, int64_t n, int32_t width, uint8_t *out, int64_t capacity) {
     if (width < 0 || width > 32 || n < 0) return FCL_ERROR_ARGUMENT;
     if ((n * width + 7) / 8 > capacity) return FCL_ERROR_CAPACITY;
-    bit_writer w = {out, 0, 0};
     uint32_t mask = (uint32_t)((UINT64_C(1) << width) - 1);
-    for (int64_t i = 0; i < n; i++) put_bits(&w, values[i] & mask, width);
+    int64_t i = 0;
+    if (width == 24) /* what split floats need: whole bytes, each store overlapping the next value's first byte */
+        for (; i + 1 < n; i++) store32(out + 3 * i, values[i] & mask);
+    bit_writer w = {out + (width == 24 ? 3 * i : 0), 0, 0};
+    for (; i < n; i++) put_bits(&w, values[i] & mask, width);
     return finish_bits(&w) - out;
 }
 
@@ -847,6 +865,60 @@ FCL_API int64_t fcl_flip(const uint32_t *gaps, int64_t n, uint8_t *bitmap, int64
     return n;
 }
 
+static inline uint64_t valid_bits(int64_t d, int64_t at) {
+    return d - at * 8 >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << (d - at * 8)) - 1;
+}
+
+/* Marks the entries in which a bitmap of d entries differs from nothing, from `first` or from `second` (NULL: not there),
+ * whichever leaves fewest, or fewest unmarked, of equals the earlier one. If more than half are marked, the others are
+ * marked instead. marks: bitmap; gaps: those of the marks, at most `capacity` >= d / 2. Returns the number of marks;
+ * facts[0]: 0, 1 or 2, what it was compared with; facts[1]: whether it is inverted. */
+FCL_API int64_t fcl_mark(const uint8_t *bitmap, int64_t d, const uint8_t *first, const uint8_t *second, uint8_t *marks,
+                         uint32_t *gaps, int64_t capacity, int64_t *facts) {
+    const uint8_t *bases[3] = {NULL, first, second};
+    int64_t bytes = bitmap_bytes(d), fewest = -1, chosen = 0, count = 0;
+    for (int64_t base = 0; base < 3; base++) {
+        if (base && !bases[base]) continue;
+        int64_t ones = 0;
+        for (int64_t at = 0; at < bytes; at += 8)
+            ones += popcount64(load_tail(bitmap + at, bytes - at) ^ (base ? load_tail(bases[base] + at, bytes - at) : 0));
+        int64_t fewer = 2 * ones > d ? d - ones : ones;
+        if (fewest < 0 || fewer < fewest) {
+            fewest = fewer;
+            chosen = base;
+            count = ones;
+        }
+    }
+    int inverted = 2 * count > d;
+    for (int64_t at = 0; at < bytes; at += 8) {
+        uint64_t word = load_tail(bitmap + at, bytes - at);
+        if (chosen) word ^= load_tail(bases[chosen] + at, bytes - at);
+        store_tail(marks + at, bytes - at, inverted ? ~word & valid_bits(d, at) : word);
+    }
+    facts[0] = chosen;
+    facts[1] = inverted;
+    return fcl_gaps(marks, d, gaps, capacity);
+}
+
+/* Inverse of fcl_mark: `base` (NULL: nothing) has `base_count` of d entries; bitmap is overwritten. Returns the number of
+ * its entries, or FCL_ERROR_DAMAGED if the gaps run past the end. */
+FCL_API int64_t fcl_unmark(const uint32_t *gaps, int64_t n, const uint8_t *base, int64_t base_count, int32_t inverted,
+                           int64_t d, uint8_t *bitmap) {
+    int64_t bytes = bitmap_bytes(d), count = inverted ? d - base_count : base_count;
+    for (int64_t at = 0; at < bytes; at += 8) {
+        uint64_t word = base ? load_tail(base + at, bytes - at) : 0;
+        store_tail(bitmap + at, bytes - at, inverted ? ~word & valid_bits(d, at) : word);
+    }
+    uint64_t index = UINT64_MAX;
+    for (int64_t i = 0; i < n; i++) {
+        index += (uint64_t)gaps[i] + 1;
+        if (index >= (uint64_t)d) return FCL_ERROR_DAMAGED;
+        count += bitmap[index >> 3] >> (index & 7) & 1 ? -1 : 1;
+        bitmap[index >> 3] ^= (uint8_t)(1u << (index & 7));
+    }
+    return count;
+}
+
 /* Positions from gaps (prefix sums), for the fixed-width coder. */
 FCL_API int64_t fcl_positions(const uint32_t *gaps, int64_t n, uint32_t *positions) {
     uint32_t index = UINT32_MAX;
@@ -871,6 +943,21 @@ FCL_API int64_t fcl_quotient_sum(const uint32_t *gaps, int64_t n, int32_t shift)
     int64_t sum = 0;
     for (int64_t i = 0; i < n; i++) sum += gaps[i] >> shift;
     return sum;
+}
+
+/* The Rice parameter, of `first` to `last`, with the shortest code, of equals the lowest; *size = bytes of that code. */
+FCL_API int64_t fcl_rice_parameter(const uint32_t *gaps, int64_t n, int32_t first, int32_t last, int64_t *size) {
+    int64_t best = -1;
+    for (int32_t shift = first; shift <= last; shift++) {
+        int64_t zeros = fcl_quotient_sum(gaps, n, shift);
+        if (zeros < 0) return zeros;
+        int64_t bytes = (zeros + n + 7) / 8 + (n * shift + 7) / 8;
+        if (best < 0 || bytes < *size) {
+            best = shift;
+            *size = bytes;
+        }
+    }
+    return best < 0 ? FCL_ERROR_ARGUMENT : best;
 }
 
 /* Rice code in two planes: for each gap, gap >> shift zero bits and a one bit, padded to a byte; then the low `shift`
@@ -1408,6 +1495,25 @@ static inline void encode_step(uint32_t *x, const encode_entry *e, uint8_t **wor
     *x = (quotient << PROBABILITY_BITS) + v - quotient * e->frequency + e->start;
 }
 
+/* Puts symbols 0 to n - 1, a multiple of LANES, onto the states, from the last to the first; returns the first word. With
+ * a constant `mode` each call becomes a loop without a choice in it. */
+static inline uint8_t *encode_groups(int mode, const encode_entry *const *step_of, const uint8_t *symbols,
+                                     const uint8_t *classes, const uint8_t *groups, int64_t n, uint32_t *states,
+                                     uint8_t *word, uint32_t *missing) {
+    uint32_t x[LANES], none = 0;
+    memcpy(x, states, sizeof x);
+    for (int64_t i = n - LANES; i >= 0; i -= LANES) {
+        const encode_entry *shared = step_of[mode == MODE_ADAPTIVE ? groups[i / LANES] : 0];
+        for (int lane = LANES - 1; lane >= 0; lane--) {
+            const encode_entry *table = mode == MODE_CLASSES ? step_of[classes[i + lane]] : shared;
+            encode_step(x + lane, table + symbols[i + lane], &word, &none);
+        }
+    }
+    memcpy(states, x, sizeof x);
+    *missing |= none;
+    return word;
+}
+
 /* Encodes n symbols with a plan made for exactly them; returns the bytes written. capacity >= fcl_symbols_bound(n) is
  * always enough. */
 FCL_API int64_t fcl_encode_symbols(const void *plan, const uint8_t *symbols, int64_t n, const uint8_t *classes,
@@ -1450,19 +1556,13 @@ FCL_API int64_t fcl_encode_symbols(const void *plan, const uint8_t *symbols, int
         int context = p->mode == MODE_SINGLE ? 0 : p->mode == MODE_CLASSES ? classes[i - 1] : groups[i >> 2];
         encode_step(states + ((i - 1) & (LANES - 1)), step_of[context] + symbols[i - 1], &word, &missing);
     }
-    uint32_t x0 = states[0], x1 = states[1], x2 = states[2], x3 = states[3];
-    for (; i > 0; i -= LANES) {
-        const uint8_t *s = symbols + i - LANES;
-        const encode_entry *t[LANES];
-        for (int lane = 0; lane < LANES; lane++)
-            t[lane] = step_of[p->mode == MODE_SINGLE ? 0 : p->mode == MODE_CLASSES ? classes[i - LANES + lane] : groups[i / LANES - 1]];
-        encode_step(&x3, t[3] + s[3], &word, &missing);
-        encode_step(&x2, t[2] + s[2], &word, &missing);
-        encode_step(&x1, t[1] + s[1], &word, &missing);
-        encode_step(&x0, t[0] + s[0], &word, &missing);
-    }
+    if (p->mode == MODE_SINGLE)
+        word = encode_groups(MODE_SINGLE, step_of, symbols, classes, groups, i, states, word, &missing);
+    else if (p->mode == MODE_CLASSES)
+        word = encode_groups(MODE_CLASSES, step_of, symbols, classes, groups, i, states, word, &missing);
+    else
+        word = encode_groups(MODE_ADAPTIVE, step_of, symbols, classes, groups, i, states, word, &missing);
     if (missing) return FCL_ERROR_ARGUMENT;
-    states[0] = x0, states[1] = x1, states[2] = x2, states[3] = x3;
     for (int lane = 0; lane < LANES; lane++, at += 4) store32(at, states[lane]);
     memmove(at, word, (size_t)(end - word));
     return at + (end - word) - out;
@@ -1573,12 +1673,38 @@ FCL_API int64_t fcl_decode_symbols(const uint8_t *in, int64_t length, int64_t n,
 
 enum { FUSED_BLOCK = 512 };
 
-/* known[j] = reference[index of the j-th set bit] (bitmap NULL: of entry j). */
-static int64_t gather_known(const float *reference, int64_t d, const uint8_t *bitmap, int64_t n, float *known) {
-    if (bitmap) return fcl_gather(reference, d, bitmap, known, n) == n ? n : FCL_ERROR_ARGUMENT;
-    if (n != d) return FCL_ERROR_ARGUMENT;
-    memcpy(known, reference, (size_t)n * sizeof *known);
-    return n;
+/* known[j] = the reference's entry at the j-th set bit of `bitmap` (NULL: all d entries are). The reference is given by the
+ * bitmap of its entries that are not +0 (NULL: all are) and their `held_count` values: where it is sparse, that is a
+ * fraction of the vector to read, and most words of the two bitmaps are equal. Returns n, how many there must be. */
+FCL_API int64_t fcl_gather_known(const float *held, int64_t held_count, const uint8_t *support, const uint8_t *bitmap,
+                                 int64_t d, float *known, int64_t n) {
+    if (!support) {
+        if (held_count != d) return FCL_ERROR_ARGUMENT;
+        if (bitmap) return fcl_gather(held, d, bitmap, known, n) == n ? n : FCL_ERROR_ARGUMENT;
+        if (n != d) return FCL_ERROR_ARGUMENT;
+        memcpy(known, held, (size_t)n * sizeof *known);
+        return n;
+    }
+    int64_t from = 0, to = 0, bytes = bitmap_bytes(d);
+    for (int64_t at = 0; at < bytes; at += 8) {
+        uint64_t has = load_tail(support + at, bytes - at);
+        uint64_t asked = bitmap ? load_tail(bitmap + at, bytes - at) : valid_bits(d, at);
+        int had = popcount64(has), wanted = popcount64(asked);
+        if (had > held_count - from || wanted > n - to) return FCL_ERROR_ARGUMENT;
+        if (has == asked) {
+            for (int j = 0; j < had; j++) known[to + j] = held[from + j];
+        } else {
+            int64_t source = from, target = to;
+            for (uint64_t either = has | asked; either; either &= either - 1) {
+                uint64_t bit = either & (~either + 1);
+                float value = has & bit ? held[source++] : 0.0f;
+                if (asked & bit) known[target++] = value;
+            }
+        }
+        from += had;
+        to += wanted;
+    }
+    return to == n ? n : FCL_ERROR_ARGUMENT;
 }
 
 /* Appends up to 56 bits to `pending`, which holds *count < 8 bits that are not yet in full bytes; returns the new end.
@@ -1593,20 +1719,18 @@ static inline uint8_t *put_low(uint8_t *at, uint64_t *pending, int *count, uint6
     return at;
 }
 
-/* Plans the differences of n >= 1 values from the reference's at the same entries, as tokens with m mantissa bits in
- * the contexts of the reference's binades (see fcl_reference_classes), and writes their low bits.
+/* Plans the differences of n >= 1 values from those that the receiver knows at the same entries, as tokens with m mantissa
+ * bits in the contexts of the known values' binades (see fcl_reference_classes), and writes their low bits.
  *
- * plan, n: as in fcl_plan_symbols, whose result this returns. known: float [n] workspace. tokens, classes: uint8 [n], to
- * be passed to fcl_encode_symbols. low: `capacity` >= 4 n + 8 bytes; facts[0] = top, facts[1] = bytes of the low bits. */
-FCL_API int64_t fcl_plan_float_differences(void *plan, const float *values, int64_t n, const float *reference,
-                                           const uint8_t *bitmap, int64_t d, int32_t m, float *known, uint8_t *tokens,
-                                           uint8_t *classes, uint8_t *low, int64_t capacity, int64_t *facts) {
+ * plan, n: as in fcl_plan_symbols, whose result this returns. tokens, classes: uint8 [n], to be passed to
+ * fcl_encode_symbols. low: `capacity` >= 4 n + 8 bytes; facts[0] = top, facts[1] = bytes of the low bits. */
+FCL_API int64_t fcl_plan_float_differences(void *plan, const float *values, int64_t n, const float *known, int32_t m,
+                                           uint8_t *tokens, uint8_t *classes, uint8_t *low, int64_t capacity,
+                                           int64_t *facts) {
     symbol_plan *p = plan;
     uint32_t differences[FUSED_BLOCK];
     if (n < 1 || n > (int64_t)UINT32_MAX || m < 0 || m > 3) return FCL_ERROR_ARGUMENT;
     if (capacity < 4 * n + 8) return FCL_ERROR_CAPACITY;
-    int64_t gathered = gather_known(reference, d, bitmap, n, known);
-    if (gathered < 0) return gathered;
     memset(p, 0, sizeof *p);
     p->mode = MODE_CLASSES;
     p->kind = m;
@@ -1642,17 +1766,15 @@ FCL_API int64_t fcl_plan_float_differences(void *plan, const float *values, int6
     return choose_tables(p, n);
 }
 
-/* Inverse of the above: n >= 1 values from a section of untrusted bytes (symbols, then low bits). known: float [n],
- * tokens, classes: uint8 [n], work: fcl_decode_words() words of workspace. Returns the bytes read. */
-FCL_API int64_t fcl_decode_float_differences(const uint8_t *in, int64_t length, int64_t n, const float *reference,
-                                             const uint8_t *bitmap, int64_t d, int32_t top, float *known,
-                                             uint8_t *tokens, uint8_t *classes, uint32_t *work, float *values) {
+/* Inverse of the above: n >= 1 values from a section of untrusted bytes (symbols, then low bits). tokens,
+ * classes: uint8 [n], work: fcl_decode_words() words of workspace. Returns the bytes read. */
+FCL_API int64_t fcl_decode_float_differences(const uint8_t *in, int64_t length, int64_t n, const float *known,
+                                             int32_t top, uint8_t *tokens, uint8_t *classes, uint32_t *work,
+                                             float *values) {
     if (length < 1) return FCL_ERROR_TRUNCATED;
     if (top < 0) return FCL_ERROR_ARGUMENT;
     int32_t m = in[0] >> 3;
     if (m >= KIND_BYTES) return FCL_ERROR_DAMAGED;
-    int64_t gathered = gather_known(reference, d, bitmap, n, known);
-    if (gathered < 0) return gathered;
     fcl_reference_classes(known, n, top, classes);
     int64_t read = fcl_decode_symbols(in, length, n, m, classes, 0, tokens, work);
     if (read < 0) return read;

@@ -6,7 +6,8 @@ Bit i stands for index coder i, bit 16 + j for value coder j. Ranks agree on the
 from collections.abc import Iterable
 
 from fedcomloc_mpi import kernels
-from fedcomloc_mpi.wire.index_coders import INDEX_CODERS
+from fedcomloc_mpi.wire.index_coders import INDEX_CODERS, IndexCoder
+from fedcomloc_mpi.wire.value_coder import ValueCoder
 from fedcomloc_mpi.wire.value_coders import VALUE_CODERS
 
 _VALUE_SHIFT = 16
@@ -31,10 +32,7 @@ def every() -> int:
 
 def names(mask: int) -> tuple[str, ...]:
     """Return the names of all index coders in `mask`, then of all value coders, each in the order of their numbers."""
-    return (
-        *(INDEX_CODERS[number].name for number in sorted(INDEX_CODERS) if has_index_coder(mask, number)),
-        *(VALUE_CODERS[number].name for number in sorted(VALUE_CODERS) if has_value_coder(mask, number)),
-    )
+    return (*(coder.name for coder in index_coders(mask)), *(coder.name for coder in value_coders(mask)))
 
 
 def numbered(names: Iterable[str]) -> int:
@@ -47,14 +45,14 @@ def numbered(names: Iterable[str]) -> int:
     return mask
 
 
-def has_index_coder(mask: int, number: int) -> bool:
-    """Say whether index coder `number` is in `mask`."""
-    return bool(mask >> number & 1)
+def index_coders(mask: int) -> tuple[IndexCoder, ...]:
+    """Return the index coders of `mask`, in the order of their numbers."""
+    return tuple(coder for number, coder in sorted(INDEX_CODERS.items()) if mask >> number & 1)
 
 
-def has_value_coder(mask: int, number: int) -> bool:
-    """Say whether value coder `number` is in `mask`."""
-    return bool(mask >> (number + _VALUE_SHIFT) & 1)
+def value_coders(mask: int) -> tuple[ValueCoder, ...]:
+    """Return the value coders of `mask`, in the order of their numbers."""
+    return tuple(coder for number, coder in sorted(VALUE_CODERS.items()) if mask >> number + _VALUE_SHIFT & 1)
 
 
 def index_part(mask: int) -> int:

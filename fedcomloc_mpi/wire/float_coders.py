@@ -84,9 +84,7 @@ class FloatDifferences:
             return None
         if not values.values.size:
             return Proposal(1, lambda: np.zeros(1, dtype=np.uint8), True)
-        top, plan, low = kernels.plan_float_differences(
-            values.values, place.reference.vector, place.mask, self._mantissa
-        )
+        top, plan, low = kernels.plan_float_differences(values.values, place.known, self._mantissa)
 
         def write() -> np.ndarray:
             return np.concatenate((np.array([top], dtype=np.uint8), plan.encode(), low))
@@ -97,15 +95,12 @@ class FloatDifferences:
         _check_float_bits(bits)
         if not section.size:
             raise MessageError("the message is cut short inside its values")
-        assert place.reference is not None
         count, top = place.support.count, int(section[0])
         if not count:
             check_length(section, 1, "no value at all")
             return EntryValues(np.empty(0, dtype=np.float32), None)
         try:
-            values, read = kernels.decode_float_differences(
-                section[1:], count, place.reference.vector, place.mask, top
-            )
+            values, read = kernels.decode_float_differences(section[1:], place.known, top)
         except NonFiniteError:
             raise _not_finite() from None
         check_length(section, 1 + read, f"{count} differences")

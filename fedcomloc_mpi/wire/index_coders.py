@@ -11,13 +11,13 @@ from fedcomloc_mpi.compressors import bitmap
 from fedcomloc_mpi.errors import MessageError
 from fedcomloc_mpi.kernels import BYTES, Mode
 from fedcomloc_mpi.wire import bits, integers
-from fedcomloc_mpi.wire.marks import Marks, mark, read_start
+from fedcomloc_mpi.wire.marks import Marks, mark, read_start, support_of
 from fedcomloc_mpi.wire.proposal import Proposal
 from fedcomloc_mpi.wire.reference import Reference
 from fedcomloc_mpi.wire.support import Support
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class IndexTask:
     """A support to write, what the receiver knows, and what several coders need of both, made when first asked for."""
 
@@ -28,11 +28,6 @@ class IndexTask:
     def marks(self) -> Marks:
         """The marks against whatever makes them fewest."""
         return mark(self.support, self.reference)
-
-    @cached_property
-    def gaps(self) -> np.ndarray:
-        """The gaps of the marks, uint32."""
-        return self.marks.gaps
 
 
 class IndexCoder(Protocol):
@@ -143,10 +138,11 @@ class Rice:
     def propose(self, task: IndexTask) -> Proposal | None:
         if task.support.complete:
             return None
-        marks, gaps = task.marks, task.gaps
+        marks = task.marks
+        gaps = marks.gaps
         # The best parameter is near log2 of the mean gap.
         near = max((marks.size - marks.count) // max(marks.count, 1), 1).bit_length() - 1
-        body, shift = min((kernels.rice_size(gaps, each), each) for each in range(max(near - 1, 0), near + 2))
+        shift, body = kernels.rice_parameter(gaps, max(near - 1, 0), near + 1)
 
         def write() -> np.ndarray:
             start = np.frombuffer(marks.start + bytes([shift]), dtype=np.uint8)
@@ -161,7 +157,7 @@ class Rice:
             raise MessageError("the message is damaged: its Rice parameter is missing or not 0 to 31")
         gaps, read = kernels.rice_decode(body[1:], start.count, int(body[0]))
         check_length(body, 1 + read, f"{start.count} marks in a Rice code")
-        return start.support(_mask_of(gaps, size), size, count, reference)
+        return support_of(start, gaps, size, count, reference)
 
 
 class GapTokens:
@@ -179,7 +175,7 @@ class GapTokens:
             return None
         marks = task.marks
         modes = (Mode.SINGLE, Mode.ADAPTIVE) if marks.count >= self._adaptive_from else (Mode.SINGLE,)
-        plan = integers.plan(task.gaps, self._mantissa, modes, universe=marks.size)
+        plan = integers.plan(marks.gaps, self._mantissa, modes, universe=marks.size)
 
         def write() -> np.ndarray:
             return np.concatenate((np.frombuffer(marks.start, dtype=np.uint8), plan.encode()))
@@ -189,7 +185,7 @@ class GapTokens:
     def decode(self, section: np.ndarray, size: int, count: int, reference: Reference | None) -> Support:
         start = read_start(section, size, count, reference)
         gaps = integers.decode(section[start.length :], start.count, universe=size)
-        return start.support(_mask_of(gaps, size), size, count, reference)
+        return support_of(start, gaps, size, count, reference)
 
 
 class BitmapBytes:

@@ -28,38 +28,35 @@ class Base(IntEnum):
     REFERENCE_SUPPORT = 2
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Marks:
-    """`mask`: bitmap, uint8 [ceil(size / 8)], of `count` marks; `start`: the bytes that a section begins with."""
+    """`mask`: bitmap, uint8 [ceil(size / 8)], of the marks; `gaps`: uint32, as `kernels.gaps`.
+
+    start: the bytes that a section of them begins with.
+    """
 
     mask: np.ndarray
     size: int
-    count: int
+    gaps: np.ndarray
     uses_reference: bool
     start: bytes
 
     @property
-    def gaps(self) -> np.ndarray:
-        """uint32 [count], as `kernels.gaps`."""
-        return kernels.gaps(self.mask, self.size, self.count)
+    def count(self) -> int:
+        """How many there are."""
+        return self.gaps.size
 
 
 def mark(support: Support, reference: Reference | None) -> Marks:
     """Return the marks of `support` against whatever makes them fewest."""
-    candidates = [(support.count, Base.NOTHING, support.mask)]
+    known: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
     if reference is not None:
-        for base in (Base.REFERENCE_TOPK, Base.REFERENCE_SUPPORT):
-            difference = support.mask ^ _known(base, support.count, reference)
-            candidates.append((kernels.popcount(difference), base, difference))
-    # A reference costs 4 bytes of its own, and ties the message to it: it must be worth it.
-    count, base, mask = min(candidates, key=lambda each: (min(each[0], support.size - each[0]), each[1]))
-    inverted = 2 * count > support.size
-    if inverted:
-        mask, count = bitmap.complete(support.size) ^ mask, support.size - count
+        known = reference.topk_mask(support.count), reference.support_mask
+    base, inverted, mask, gaps = kernels.mark(support.mask, support.size, *known)
     start = bytes([base | (_INVERTED if inverted else 0)])
     if base != Base.NOTHING:
-        start += count.to_bytes(4, "little")
-    return Marks(mask, support.size, count, base != Base.NOTHING, start)
+        start += gaps.size.to_bytes(4, "little")
+    return Marks(mask, support.size, gaps, base != Base.NOTHING, start)
 
 
 def _known(base: Base, kept: int, reference: Reference) -> np.ndarray:
@@ -86,6 +83,21 @@ class MarksStart:
         if found != kept:
             raise MessageError(f"the message is damaged: its indices are {found} entries, not {kept}")
         return Support(size, kept, None if kept == size else mask)
+
+
+def support_of(
+    start: MarksStart, gaps: np.ndarray, size: int, kept: int, reference: Reference | None
+) -> Support:
+    """Return the support that untrusted gaps of marks make. Raises MessageError if it has not `kept` entries."""
+    base, count = None, 0
+    if start.base != Base.NOTHING:
+        assert reference is not None
+        base = _known(start.base, kept, reference)
+        count = kept if start.base == Base.REFERENCE_TOPK else reference.values.size
+    mask, found = kernels.unmark(gaps, base, count, start.inverted, size)
+    if found != kept:
+        raise MessageError(f"the message is damaged: its indices are {found} entries, not {kept}")
+    return Support(size, kept, None if kept == size else mask)
 
 
 def read_start(section: np.ndarray, size: int, kept: int, reference: Reference | None) -> MarksStart:

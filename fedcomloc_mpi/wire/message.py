@@ -16,7 +16,7 @@ from fedcomloc_mpi.compressors.compressed import Compressed
 from fedcomloc_mpi.errors import MessageError
 from fedcomloc_mpi.layout import Layout
 from fedcomloc_mpi.wire import header as headers
-from fedcomloc_mpi.wire.coders import available, has_index_coder, has_value_coder
+from fedcomloc_mpi.wire.coders import available, index_coders, value_coders
 from fedcomloc_mpi.wire.header import Header
 from fedcomloc_mpi.wire.index_coders import INDEX_CODERS, IndexCoder, IndexTask
 from fedcomloc_mpi.wire.proposal import Proposal
@@ -48,7 +48,7 @@ _TRY_BOTH = 4096
 _FAR_BELOW = 0.7
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Plan:
     """One way to write a vector: what is carried, and the winning coders' proposals."""
 
@@ -164,12 +164,8 @@ def _plan(
 ) -> _Plan | None:
     """Choose the smallest index coder and the smallest value coder; None if no coder can write one of the two."""
     task, place = IndexTask(support, reference), Place(layout, support, reference)
-    indices = _smallest(
-        (coder, coder.propose(task))
-        for number, coder in INDEX_CODERS.items()
-        if has_index_coder(coders, number)
-    )
-    asked = [coder for number, coder in VALUE_CODERS.items() if has_value_coder(coders, number)]
+    indices = _smallest((coder, coder.propose(task)) for coder in index_coders(coders))
+    asked = value_coders(coders)
     against = [coder for coder in asked if coder.uses_reference] if reference is not None else []
     entries = _smallest((coder, coder.propose(values, place)) for coder in against)
     if entries is None or 8 * entries[1].size > _FAR_BELOW * support.count * _raw_bits(values):

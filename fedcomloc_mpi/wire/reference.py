@@ -71,7 +71,7 @@ class Reference:
     def _select(self, k: int) -> np.ndarray:
         if k < self.values.size < self.layout.size:
             # Among those that are not +0 there are fewer to search, unless the smallest one kept is a zero.
-            smallest = np.zeros(1, dtype=np.uint32)
+            smallest = np.zeros(2, dtype=np.uint32)
             found = kernels.select(self.values, k, smallest)
             if smallest[0]:
                 return kernels.expand(found, self.support_mask)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -17,15 +17,14 @@ from fedcomloc_mpi.wire.support import Support
 FLOAT_BITS = 32
 
 
-@dataclass(frozen=True, eq=False)
-class EntryValues:
+class EntryValues(NamedTuple):
     """float32 values [k] of the entries of a support, in index order, and the levels that determine them, if any."""
 
     values: np.ndarray
     levels: Levels | None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Place:
     """Where values belong: what sender and receiver both know before the values are coded."""
 
@@ -42,9 +41,13 @@ class Place:
     def known(self) -> np.ndarray:
         """The reference's values, float32 [k], of the same entries."""
         assert self.reference is not None
+        reference = self.reference
         if self.support.complete:
-            return self.reference.vector
-        return kernels.gather(self.reference.vector, self.support.mask, self.support.count)
+            return reference.vector
+        support = None if reference.values.size == reference.layout.size else reference.support_mask
+        return kernels.gather_known(
+            reference.values, support, self.support.mask, self.support.size, self.support.count
+        )
 
 
 class ValueCoder(Protocol):

@@ -61,10 +61,10 @@ def test_no_guess_changes_what_is_selected(size, law):
     elif law == "one value":
         vector[:] = 3
     for k in (0, 1, size // 10, size // 2, size - 1, size):
-        expected, guess = by_sorting(vector, k).tobytes(), np.zeros(1, dtype=np.uint32)
+        expected, guess = by_sorting(vector, k).tobytes(), np.zeros(2, dtype=np.uint32)
         for wrong in (None, 0, 1, 0x3F800000, 0x7F7FFFFF, 0xFFFFFFFF, *random.integers(0, 2**32, 5).tolist()):
             if wrong is not None:
-                guess[0] = wrong
+                guess[:] = wrong, random.integers(0, 2**32, dtype=np.uint32) >> random.integers(0, 32)
             assert native.select(vector, k, guess).tobytes() == expected
             # What it has become is a guess, too.
             nearby = vector * np.float32(1.001)
@@ -104,6 +104,24 @@ def test_bitmaps_and_gaps(vector, part, weight):
         flipped = np.zeros_like(mask)
         kernels.flip(gaps, flipped, size)
         assert flipped.tobytes() == mask.tobytes()
+    for kernels in (native, twins):
+        back, count = kernels.unmark(gaps, None, 0, False, size)
+        assert back.tobytes() == mask.tobytes() and count == k
+    others = [None, held, np.packbits(np.arange(size) % 3 == 0, bitorder="little")]
+    for first in others:
+        for second in others:
+            made = [kernels.mark(mask, size, first, second) for kernels in (native, twins)]
+            assert [each.tobytes() if isinstance(each, np.ndarray) else each for each in made[0]] == [
+                each.tobytes() if isinstance(each, np.ndarray) else each for each in made[1]
+            ]
+            base, inverted, marks, found = made[0]
+            assert native.popcount(marks) == found.size <= size / 2
+            known = (None, first, second)[base]
+            for kernels in (native, twins):
+                count = 0 if known is None else native.popcount(known)
+                back, count = kernels.unmark(found, known, count, inverted, size)
+                assert back.tobytes() == mask.tobytes() and count == k
+    assert native.rice_parameter(gaps, 0, 9) == twins.rice_parameter(gaps, 0, 9)
     spread = [np.full(size, 7, dtype=np.float32) for _ in range(2)]
     native.scatter(values, mask, spread[0])
     twins.scatter(values, mask, spread[1])
@@ -214,13 +232,19 @@ def test_float_differences_in_one_pass(vector, part, mantissa, near, data):
         return
     mask = None if k == size else native.select(vector, k)
     values = vector if mask is None else native.gather(vector, mask, k)
+    known = reference if mask is None else native.gather(reference, mask, k)
+    support = native.support(reference)
+    held = native.gather(reference, support, native.popcount(support))
+    for kernels in (native, twins):
+        assert kernels.gather_known(held, support, mask, size, k).tobytes() == known.tobytes()
+        assert kernels.gather_known(reference, None, mask, size, k).tobytes() == known.tobytes()
     made = []
     for kernels in (native, twins):
-        top, plan, low = kernels.plan_float_differences(values, reference, mask, mantissa)
+        top, plan, low = kernels.plan_float_differences(values, known, mantissa)
         section = np.concatenate((plan.encode(), low))
         made.append((top, plan.size, section.tobytes()))
         for reader in (native, twins):
-            back, read = reader.decode_float_differences(section, k, reference, mask, top)
+            back, read = reader.decode_float_differences(section, known, top)
             assert back.tobytes() == values.tobytes() and read == section.size
     assert made[0] == made[1]
     damaged = section.copy()
@@ -230,7 +254,7 @@ def test_float_differences_in_one_pass(vector, part, mantissa, near, data):
     results: list[tuple[bytes, int] | str] = []
     for reader in (native, twins):
         try:
-            back, read = reader.decode_float_differences(damaged, k, reference, mask, top)
+            back, read = reader.decode_float_differences(damaged, known, top)
             results.append((back.tobytes(), read))
         except (MessageError, NonFiniteError) as error:
             results.append(type(error).__name__)

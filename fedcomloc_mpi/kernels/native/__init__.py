@@ -4,6 +4,7 @@ All bitmaps are uint8 [ceil(d / 8)], least significant bit first. Functions that
 MessageError; arguments that break a function's contract raise ValueError.
 """
 
+from fedcomloc_mpi.kernels.native.binding import library
 from fedcomloc_mpi.kernels.native.bitmaps import (
     accumulate,
     expand,
@@ -11,11 +12,14 @@ from fedcomloc_mpi.kernels.native.bitmaps import (
     gaps,
     gaps_of_positions,
     gather,
+    gather_known,
+    mark,
     popcount,
     positions,
     scatter,
     select,
     support,
+    unmark,
 )
 from fedcomloc_mpi.kernels.native.differences import (
     apply_float_differences,
@@ -26,12 +30,12 @@ from fedcomloc_mpi.kernels.native.differences import (
 )
 from fedcomloc_mpi.kernels.native.fingerprints import fingerprint
 from fedcomloc_mpi.kernels.native.float_coding import decode_float_differences, plan_float_differences
-from fedcomloc_mpi.kernels.native.library import library
 from fedcomloc_mpi.kernels.native.packing import (
     join_floats,
     pack,
     rice_decode,
     rice_encode,
+    rice_parameter,
     rice_size,
     split_floats,
     unpack,
@@ -55,10 +59,12 @@ __all__ = [
     "gaps",
     "gaps_of_positions",
     "gather",
+    "gather_known",
     "join_floats",
     "layer_maxima",
     "level_differences",
     "library",
+    "mark",
     "pack",
     "pack_low",
     "plan_float_differences",
@@ -69,12 +75,14 @@ __all__ = [
     "reference_classes",
     "rice_decode",
     "rice_encode",
+    "rice_parameter",
     "rice_size",
     "scatter",
     "select",
     "split_floats",
     "support",
     "tokenise",
+    "unmark",
     "unpack",
     "unpack_low",
 ]

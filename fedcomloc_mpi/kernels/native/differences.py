@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedcomloc_mpi.kernels.native.library import call, same_size, typed
+from fedcomloc_mpi.kernels.native.binding import call, same_size, typed
 
 
 def float_differences(values: np.ndarray, references: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedcomloc_mpi.kernels.native.library import call, checked_bitmap, typed
+from fedcomloc_mpi.kernels.native.binding import call, checked_bitmap, typed
 
 
 def fingerprint(mask: np.ndarray, values: np.ndarray, size: int) -> int:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedcomloc_mpi.kernels.native.library import call, same_size, typed
+from fedcomloc_mpi.kernels.native.binding import call, same_size, typed
 
 
 def pack(values: np.ndarray, width: int) -> np.ndarray:
@@ -39,6 +39,13 @@ def rice_size(found: np.ndarray, shift: int) -> int:
     """Return the bytes that `rice_encode` writes."""
     zeros = call("quotient_sum", typed(found, np.uint32), found.size, shift)
     return (zeros + found.size + 7) // 8 + (found.size * shift + 7) // 8
+
+
+def rice_parameter(found: np.ndarray, first: int, last: int) -> tuple[int, int]:
+    """Return (the parameter, of `first` to `last`, with the shortest Rice code, of equals the lowest; its bytes)."""
+    size = np.empty(1, dtype=np.int64)
+    shift = call("rice_parameter", typed(found, np.uint32), found.size, first, last, size)
+    return shift, int(size[0])
 
 
 def rice_encode(found: np.ndarray, shift: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedcomloc_mpi.kernels.native.library import call, checked_bitmap, offsets_of, typed
+from fedcomloc_mpi.kernels.native.binding import call, checked_bitmap, offsets_of, typed
 from fedcomloc_mpi.layout import Layout
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedcomloc_mpi.kernels.contexts import Mode
-from fedcomloc_mpi.kernels.native.library import WORKSPACE, call, typed
+from fedcomloc_mpi.kernels.native.binding import WORKSPACE, call, constant, typed
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +21,7 @@ class SymbolPlan:
     def encode(self) -> np.ndarray:
         """Return the section, uint8, as docs/wire-format.md defines it."""
         bound = call("symbols_bound", self.symbols.size)
-        out = np.empty(bound, dtype=np.uint8)
+        out = WORKSPACE.take("symbols", bound, np.uint8)
         written = call(
             "encode_symbols",
             self.tables,
@@ -32,7 +32,7 @@ class SymbolPlan:
             out,
             bound,
         )
-        return out[:written]
+        return out[:written].copy()
 
 
 def plan_symbols(
@@ -47,7 +47,7 @@ def plan_symbols(
         raise ValueError("a class for every symbol is needed")
     count = typed(symbols, np.uint8).size
     groups = np.empty((count + 3) // 4, dtype=np.uint8) if mode == Mode.ADAPTIVE else None
-    tables = np.empty((call("plan_bytes") + 7) // 8, dtype=np.uint64)
+    tables = np.empty((constant("plan_bytes") + 7) // 8, dtype=np.uint64)
     size = call("plan_symbols", tables, symbols, count, kind, int(mode), classes, groups, universe)
     return SymbolPlan(symbols, size, classes, groups, tables)
 
@@ -59,7 +59,7 @@ def decode_symbols(
     if classes is not None and typed(classes, np.uint8).size != count:
         raise ValueError("a class for every symbol is needed")
     symbols = np.empty(count, dtype=np.uint8)
-    work = WORKSPACE.take("decode", call("decode_words"), np.uint32)
+    work = WORKSPACE.take("decode", constant("decode_words"), np.uint32)
     read = call(
         "decode_symbols",
         typed(section, np.uint8),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedcomloc_mpi.kernels.native.library import call, typed
+from fedcomloc_mpi.kernels.native.binding import call, typed
 
 
 def tokenise(values: np.ndarray, mantissa: int) -> tuple[np.ndarray, int]:

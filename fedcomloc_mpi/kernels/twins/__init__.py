@@ -11,11 +11,14 @@ from fedcomloc_mpi.kernels.twins.bitmaps import (
     gaps,
     gaps_of_positions,
     gather,
+    gather_known,
+    mark,
     popcount,
     positions,
     scatter,
     select,
     support,
+    unmark,
 )
 from fedcomloc_mpi.kernels.twins.differences import (
     apply_float_differences,
@@ -28,7 +31,14 @@ from fedcomloc_mpi.kernels.twins.differences import (
 )
 from fedcomloc_mpi.kernels.twins.fingerprints import fingerprint
 from fedcomloc_mpi.kernels.twins.float_coding import decode_float_differences, plan_float_differences
-from fedcomloc_mpi.kernels.twins.packing import pack, rice_decode, rice_encode, rice_size, unpack
+from fedcomloc_mpi.kernels.twins.packing import (
+    pack,
+    rice_decode,
+    rice_encode,
+    rice_parameter,
+    rice_size,
+    unpack,
+)
 from fedcomloc_mpi.kernels.twins.quantization import dequantize, layer_maxima, quantize
 from fedcomloc_mpi.kernels.twins.symbols import SymbolPlan, decode_symbols, plan_symbols
 from fedcomloc_mpi.kernels.twins.tokens import pack_low, tokenise, unpack_low
@@ -48,9 +58,11 @@ __all__ = [
     "gaps",
     "gaps_of_positions",
     "gather",
+    "gather_known",
     "join_floats",
     "layer_maxima",
     "level_differences",
+    "mark",
     "pack",
     "pack_low",
     "plan_float_differences",
@@ -61,12 +73,14 @@ __all__ = [
     "reference_classes",
     "rice_decode",
     "rice_encode",
+    "rice_parameter",
     "rice_size",
     "scatter",
     "select",
     "split_floats",
     "support",
     "tokenise",
+    "unmark",
     "unpack",
     "unpack_low",
 ]

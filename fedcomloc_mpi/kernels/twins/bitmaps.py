@@ -47,6 +47,17 @@ def gather(vector: np.ndarray, mask: np.ndarray, count: int) -> np.ndarray:
     return values
 
 
+def gather_known(
+    held: np.ndarray, support: np.ndarray | None, mask: np.ndarray | None, size: int, count: int
+) -> np.ndarray:
+    """Return the entries of a vector that is given by its support."""
+    vector = held
+    if support is not None:
+        vector = np.zeros(size, dtype=np.float32)
+        vector[_flags(support, size)] = held
+    return vector.copy() if mask is None else gather(vector, mask, count)
+
+
 def expand(inner: np.ndarray, outer: np.ndarray) -> np.ndarray:
     """Return those set bits of `outer` whose numbers are set in `inner`."""
     flags = np.unpackbits(outer, bitorder="little")
@@ -87,6 +98,29 @@ def flip(found: np.ndarray, mask: np.ndarray, size: int) -> None:
     flags = np.zeros(size, dtype=np.bool_)
     flags[indices] = True
     mask ^= np.packbits(flags, bitorder="little")
+
+
+def mark(
+    mask: np.ndarray, size: int, first: np.ndarray | None, second: np.ndarray | None
+) -> tuple[int, bool, np.ndarray, np.ndarray]:
+    """Return (number of the base, whether inverted, bitmap of the marks, their gaps)."""
+    bases = ((0, mask), *((n, mask ^ base) for n, base in ((1, first), (2, second)) if base is not None))
+    counts = {number: popcount(marks) for number, marks in bases}
+    chosen = min(counts, key=lambda number: (min(counts[number], size - counts[number]), number))
+    marks, inverted = dict(bases)[chosen].copy(), 2 * counts[chosen] > size
+    if inverted:
+        marks = np.packbits(~_flags(marks, size), bitorder="little")
+    return chosen, inverted, marks, gaps(marks, size, popcount(marks))
+
+
+def unmark(
+    found: np.ndarray, base: np.ndarray | None, base_count: int, inverted: bool, size: int
+) -> tuple[np.ndarray, int]:
+    """Return (bitmap, its entries)."""
+    flags = np.zeros(size, dtype=np.bool_) if base is None else _flags(base, size).copy()
+    mask = np.packbits(~flags if inverted else flags, bitorder="little")
+    flip(found, mask, size)
+    return mask, popcount(mask)
 
 
 def positions(found: np.ndarray) -> np.ndarray:

@@ -1,10 +1,9 @@
-"""Float differences from a reference, composed of the other twins; the functions are documented in `native`."""
+"""Float differences from known values, composed of the other twins; the functions are documented in `native`."""
 
 import numpy as np
 
 from fedcomloc_mpi.errors import MessageError
 from fedcomloc_mpi.kernels.contexts import BYTES, Mode
-from fedcomloc_mpi.kernels.twins.bitmaps import gather, popcount
 from fedcomloc_mpi.kernels.twins.differences import (
     apply_float_differences,
     float_differences,
@@ -15,10 +14,9 @@ from fedcomloc_mpi.kernels.twins.tokens import pack_low, tokenise, unpack_low
 
 
 def plan_float_differences(
-    values: np.ndarray, reference: np.ndarray, mask: np.ndarray | None, mantissa: int
+    values: np.ndarray, known: np.ndarray, mantissa: int
 ) -> tuple[int, SymbolPlan, np.ndarray]:
     """Return (top, plan of the tokens, low bits)."""
-    known = reference if mask is None else gather(reference, mask, popcount(mask))
     top, classes = reference_classes(known)
     differences = float_differences(values, known)
     tokens, low_bits = tokenise(differences, mantissa)
@@ -26,17 +24,14 @@ def plan_float_differences(
     return top, plan, pack_low(differences, mantissa, low_bits)
 
 
-def decode_float_differences(
-    section: np.ndarray, count: int, reference: np.ndarray, mask: np.ndarray | None, top: int
-) -> tuple[np.ndarray, int]:
+def decode_float_differences(section: np.ndarray, known: np.ndarray, top: int) -> tuple[np.ndarray, int]:
     """Return (values, bytes read)."""
     if not section.size:
         raise MessageError("the message is cut short inside a section")
     mantissa = int(section[0]) >> 3
     if mantissa >= BYTES:
         raise MessageError("the message is damaged: a section cannot be decoded")
-    known = reference if mask is None else gather(reference, mask, count)
     _, classes = reference_classes(known, top)
-    tokens, read = decode_symbols(section, count, mantissa, classes)
+    tokens, read = decode_symbols(section, known.size, mantissa, classes)
     differences, low_read = unpack_low(section[read:], tokens, mantissa)
     return apply_float_differences(differences, known), read + low_read

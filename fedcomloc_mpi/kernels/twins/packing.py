@@ -32,6 +32,12 @@ def rice_size(found: np.ndarray, shift: int) -> int:
     return (zeros + found.size + 7) // 8 + (found.size * shift + 7) // 8
 
 
+def rice_parameter(found: np.ndarray, first: int, last: int) -> tuple[int, int]:
+    """Return (the parameter with the shortest code, its bytes)."""
+    size, shift = min((rice_size(found, shift), shift) for shift in range(first, last + 1))
+    return shift, size
+
+
 def rice_encode(found: np.ndarray, shift: int) -> np.ndarray:
     """Return the unary plane of gap >> shift, then the plane of low bits."""
     ends = np.cumsum((found >> np.uint32(shift)).astype(np.int64) + 1) - 1

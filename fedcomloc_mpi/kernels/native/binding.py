@@ -12,7 +12,7 @@ import numpy as np
 from fedcomloc_mpi.errors import MessageError, NonFiniteError
 from fedcomloc_mpi.layout import Layout
 
-_VERSION = 3
+_VERSION = 6
 _ERRORS: dict[int, Callable[[], Exception]] = {
     -1: lambda: ValueError("an argument of a codec kernel is out of range"),
     -2: lambda: ValueError("a buffer of a codec kernel is too small"),
@@ -24,8 +24,10 @@ _ERRORS: dict[int, Callable[[], Exception]] = {
 _I64, _I32, _U64, _F64, _P = ctypes.c_int64, ctypes.c_int32, ctypes.c_uint64, ctypes.c_double, ctypes.c_void_p
 _PROTOTYPES: dict[str, tuple[type, ...]] = {
     "version": (),
+    "runs_v3": (),
     "popcount": (_P, _I64),
     "gather": (_P, _I64, _P, _P, _I64),
+    "gather_known": (_P, _I64, _P, _P, _I64, _P, _I64),
     "scatter": (_P, _I64, _P, _I64, _P),
     "accumulate": (_P, _I64, _P, _I64, _F64, _P),
     "select_words": (_I64,),
@@ -47,9 +49,12 @@ _PROTOTYPES: dict[str, tuple[type, ...]] = {
     "join_floats": (_P, _P, _I64, _P),
     "gaps": (_P, _I64, _P, _I64),
     "flip": (_P, _I64, _P, _I64),
+    "mark": (_P, _I64, _P, _P, _P, _P, _I64, _P),
+    "unmark": (_P, _I64, _P, _I64, _I32, _I64, _P),
     "positions": (_P, _I64, _P),
     "gaps_of_positions": (_P, _I64, _I64, _P),
     "quotient_sum": (_P, _I64, _I32),
+    "rice_parameter": (_P, _I64, _I32, _I32, _P),
     "rice_encode": (_P, _I64, _I32, _P, _I64),
     "rice_decode": (_P, _I64, _I64, _I32, _P),
     "tokenise": (_P, _I64, _I32, _P),
@@ -61,15 +66,26 @@ _PROTOTYPES: dict[str, tuple[type, ...]] = {
     "plan_symbols": (_P, _P, _I64, _I32, _I32, _P, _P, _I64),
     "encode_symbols": (_P, _P, _I64, _P, _P, _P, _I64),
     "decode_symbols": (_P, _I64, _I64, _I32, _P, _I64, _P, _P),
-    "plan_float_differences": (_P, _P, _I64, _P, _P, _I64, _I32, _P, _P, _P, _P, _I64, _P),
-    "decode_float_differences": (_P, _I64, _I64, _P, _P, _I64, _I32, _P, _P, _P, _P, _P),
+    "plan_float_differences": (_P, _P, _I64, _P, _I32, _P, _P, _P, _I64, _P),
+    "decode_float_differences": (_P, _I64, _I64, _P, _I32, _P, _P, _P, _P),
 }
 
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """Return the compiled kernels, or None where the package was installed without a compiler."""
-    for path in sorted(Path(__file__).parents[1].glob("_codec*.so")):
+    """Return the compiled kernels, or None where the package was installed without a compiler.
+
+    There are two builds of one source, whose results are the same bits: for every machine, and for x86-64-v3.
+    """
+    for_all = load("_codec")
+    if for_all is not None and for_all.fcl_runs_v3():
+        return load("_codec_v3") or for_all
+    return for_all
+
+
+def load(name: str) -> ctypes.CDLL | None:
+    """Return one build of the kernels, or None if it is not installed or of another version than this module."""
+    for path in sorted(Path(__file__).parents[1].glob(f"{name}.*so")):
         try:
             found = ctypes.CDLL(str(path))
             found.fcl_version.restype = _I64
@@ -77,8 +93,8 @@ def library() -> ctypes.CDLL | None:
             continue
         if found.fcl_version() != _VERSION:
             continue
-        for name, arguments in _PROTOTYPES.items():
-            function = getattr(found, f"fcl_{name}")
+        for kernel, arguments in _PROTOTYPES.items():
+            function = getattr(found, f"fcl_{kernel}")
             function.argtypes, function.restype = arguments, _I64
         return found
     return None
@@ -91,7 +107,7 @@ def _fail(code: int) -> NoReturn:
 def call(name: str, *arguments: object) -> int:
     """Call a kernel: arrays become their addresses, None a null pointer; raise what its error code means."""
     passed = [_address(each) if isinstance(each, np.ndarray) else each for each in arguments]
-    result: int = _functions()[name](*passed)
+    result: int = _FUNCTIONS[name](*passed)
     if result < 0:
         _fail(result)
     return result
@@ -106,11 +122,17 @@ def _address(array: np.ndarray) -> int:
 
 
 @cache
-def _functions() -> dict[str, Callable[..., int]]:
-    loaded = library()
-    if loaded is None:
-        raise RuntimeError("the compiled kernels are not installed")
-    return {name: getattr(loaded, f"fcl_{name}") for name in _PROTOTYPES}
+def constant(name: str, *arguments: int) -> int:
+    """Return what a kernel without side effects says of sizes."""
+    return call(name, *arguments)
+
+
+def functions(loaded: ctypes.CDLL | None) -> dict[str, Callable[..., int]]:
+    """Return the kernels of one build by name; none without one."""
+    return {} if loaded is None else {name: getattr(loaded, f"fcl_{name}") for name in _PROTOTYPES}
+
+
+_FUNCTIONS = functions(library())
 
 
 class Workspace(threading.local):
