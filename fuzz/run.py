@@ -24,6 +24,7 @@ COMPILE = (
 
 
 def main() -> int:
+    """Fuzz; return the fuzzer's exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
