@@ -58,15 +58,14 @@ def measure(setting: Mapping[str, Any], data_dir: str, ranks: int, seed: int) ->
     """Run one job; return its row."""
     with tempfile.TemporaryDirectory() as folder:
         options = {
-            **{"lattice": "own", "reference": "on"},
+            "lattice": "own",
+            "reference": "on",
             **setting,
-            **{
-                "dataset": "mnist",
-                "local_steps": "fixed",
-                "rounds": ROUNDS,
-                "eval_every": ROUNDS,
-                "seed": seed,
-            },
+            "dataset": "mnist",
+            "local_steps": "fixed",
+            "rounds": ROUNDS,
+            "eval_every": ROUNDS,
+            "seed": seed,
         }
         train(options | {"data_dir": data_dir, "out": f"{folder}/run"}, ranks=ranks, quiet=True)
         run = read_run(Path(folder, "run"))
@@ -74,7 +73,9 @@ def measure(setting: Mapping[str, Any], data_dir: str, ranks: int, seed: int) ->
 
     def kilobytes(direction: str, kind: str) -> float:
         """Return the mean over the counted rounds of the bytes of one client."""
-        return mean(getattr(getattr(each, direction), kind) / len(each.cohort) for each in counted) / 1000
+        return (
+            float(mean(getattr(getattr(each, direction), kind) / len(each.cohort) for each in counted)) / 1000
+        )
 
     return {
         **{name: options[name] for name in ("density", "bits", "lattice", "reference", "seed")},
