@@ -103,9 +103,9 @@ def run(
     with SignalWatch() as signals, guarded(watchdog.start_up(limited=not config.data.download)):
         if config.runtime.resume is None:
             attempt(world, (lambda: check_out(config.runtime.out)) if world.is_server else None)
+        devices = choose_devices(world, config.runtime.device, config.runtime.deterministic)
         located = find_checkpoint(world, config)
         data = read_training_data(world, config.data, config.algorithm.seed, dataset)
-        devices = choose_devices(world, config.runtime.device, config.runtime.deterministic)
         setup = _set_up(world, config, data, model, located, devices)
         states: list[ClientState] = []
         attempt(world, lambda: states.append(_client_state(setup)))

@@ -43,7 +43,8 @@ class Branches(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.flatten(1)
-        return self.left(flat).relu() + self.weight * self.right(flat)
+        outputs: Tensor = self.left(flat).relu() + self.weight * self.right(flat)
+        return outputs
 
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], bool]] = {
@@ -78,7 +79,11 @@ def test_outputs_and_gradients_are_those_of_each_model(name: str, where: str) ->
         return losses.view(labels.shape).mean(dim=1)
 
     assert BatchedModel(module).grouped == grouped
-    batched = [BatchedModel(module), *([BatchedModel(module, grouped=False)] if grouped else [])]
+    batched = [
+        BatchedModel(module),
+        BatchedModel(module, grouped=False),
+        *(BatchedModel(module, convolve_in_groups=in_groups) for in_groups in (True, False)),
+    ]
     for model in batched:
         model.check(models, inputs)
         outputs = model(models, inputs)
