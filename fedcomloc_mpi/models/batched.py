@@ -1,7 +1,8 @@
 """One module evaluated with the parameters of several clients at once, each on samples of its own.
 
-Networks that are a sequence of common layers run as matrix products and grouped convolutions over all clients; any
-other module goes through torch.func.vmap, which does the same operation by operation at a higher cost in Python.
+Networks that are a sequence of common layers run as matrix products and convolutions over all clients; any other module
+goes through torch.func.vmap, which does the same operation by operation at a higher cost in Python, or with one client
+is called as it is.
 """
 
 from collections.abc import Callable, Mapping
@@ -108,6 +109,8 @@ class BatchedModel:
             outputs: Tensor = functional_call(self._module, own, (samples,))
             return outputs
 
+        if len(inputs) == 1:  # this is all that some modules can do
+            return one({name: each[0] for name, each in parameters.items()}, inputs[0])[None]
         result: Tensor = vmap(one, randomness="different")(dict(parameters), inputs)
         return result
 
@@ -155,10 +158,10 @@ def _has_hooks(module: nn.Module) -> bool:
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return x [n, ..., inputs] times each weight [n, outputs, inputs], plus bias [n, outputs]."""
-    rows = x.flatten(1, -2)
-    turned = weight.transpose(1, 2)
-    product = torch.bmm(rows, turned) if bias is None else torch.baddbmm(bias[:, None], rows, turned)
-    return product.view(*x.shape[:-1], -1)
+    # In this order the gradient of the weight comes out in the weight's order, not transposed.
+    columns = x.flatten(1, -2).transpose(1, 2)
+    product = torch.bmm(weight, columns) if bias is None else torch.baddbmm(bias[:, :, None], weight, columns)
+    return product.transpose(1, 2).view(*x.shape[:-1], -1)
 
 
 def _convolve_in_turn(x: Tensor, weight: Tensor, bias: Tensor | None, layer: nn.Conv2d) -> Tensor:

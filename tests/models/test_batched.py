@@ -150,6 +150,12 @@ class AcrossSamples(nn.Linear):
 def test_what_cannot_run_batched_is_refused(module: nn.Module, reason: str) -> None:
     size = sum(parameter.numel() for parameter in module.parameters())
     inputs = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(1))
+    models = torch.linspace(-1, 1, 2 * size).view(2, size)
     with pytest.raises(UserError, match=reason) as error:
-        BatchedModel(module).check(torch.linspace(-1, 1, 2 * size).view(2, size), inputs)
+        BatchedModel(module).check(models, inputs)
     assert "\n" not in str(error.value)
+    one, gradient = BatchedModel(module, grouped=False), torch.empty(1, size)
+    assert one.gradient(models[:1], inputs[:1], lambda outputs: outputs.sum(dim=(1, 2)), gradient).shape == (
+        1,
+    )
+    assert gradient.isfinite().all(), "one client at a time it runs like any module"
