@@ -173,7 +173,7 @@ def document(rows: Sequence[dict[str, str]]) -> str:
             parts += [
                 f"**{model}**: alone / together, by layers; in brackets by vmap. Above 1, training together is faster.",
                 "",
-                f"| minibatch | {' | '.join(f'{count} clients' for count in counts)} |",
+                f"| minibatch | {' | '.join(f'{count} at once' for count in counts)} |",
                 "|---" * (1 + len(counts)) + "|",
             ]
             for batch in dict.fromkeys(row["batch"] for row in mine):

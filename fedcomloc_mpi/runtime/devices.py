@@ -34,9 +34,9 @@ class Devices:
         return self.mine.type != CPU
 
     @property
-    def any_gpu(self) -> bool:
-        """Whether some rank does."""
-        return any(name != CPU for name in self.of_rank)
+    def gpu_ranks(self) -> int:
+        """How many ranks do."""
+        return sum(name != CPU for name in self.of_rank)
 
 
 def cpu_only(ranks: int = 1) -> Devices:

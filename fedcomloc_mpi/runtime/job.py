@@ -302,6 +302,7 @@ def _announce(progress: Progress, setup: Setup, located: Located) -> None:
             coders=names(setup.coders),
             coders_left_out=left_out(setup.coders),
             hosts=len(set(world.hosts)),
+            ranks_on_gpus=setup.devices.gpu_ranks,
         )
     )
 

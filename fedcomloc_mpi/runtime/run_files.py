@@ -149,8 +149,8 @@ class RunFiles:
                 "left_out": list(left_out(self._setup.coders)),
             },
             threads=self._setup.config.runtime.threads,
-            bitwise=not self._setup.devices.any_gpu and clients_at_once(self._setup) == 1,
-            device="cuda" if self._setup.devices.any_gpu else "cpu",
+            bitwise=not self._setup.devices.gpu_ranks and clients_at_once(self._setup) == 1,
+            device="cuda" if self._setup.devices.gpu_ranks else "cpu",
             extra={
                 "device_of_rank": list(self._setup.devices.of_rank),
                 "process_of_rank": list(self._setup.world.processes),

@@ -57,7 +57,7 @@ def test_a_gpu_is_used_where_there_is_one(two_gpus: list[object], asked: str, ra
     chosen = choose_devices(world(rank), asked, deterministic=False)
     assert chosen.mine == torch.device("cuda", rank % 2)
     assert chosen.of_rank == (f"cuda:{rank % 2} (Model {rank % 2})",)
-    assert chosen.on_gpu and chosen.any_gpu
+    assert chosen.on_gpu and chosen.gpu_ranks == 1
     assert two_gpus == [chosen.mine, "highest"]
     assert not torch.backends.cudnn.allow_tf32
     assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ

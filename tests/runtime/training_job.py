@@ -169,7 +169,7 @@ def train(comm: MPI.Intracomm, folder: Path, name: str) -> None:
         patch.object(job, "EXCHANGES", {exchange: counted}),
         patch.object(SpeedMeter, "speeds", property(uneven) if variant == "slow" else SpeedMeter.speeds),
         patch.object(Devices, "on_gpu", variant == "gpu"),
-        patch.object(Devices, "any_gpu", variant == "gpu"),
+        patch.object(Devices, "gpu_ranks", comm.size if variant == "gpu" else 0),
         patch.object(client, "encode", counts.spy_client),
         patch.object(server, "encode", counts.spy_server),
         patch.object(client, "decode_reference", decode_late if variant == "late" else decode_reference),
