@@ -1,4 +1,4 @@
-"""The round loop of a client rank, which runs several virtual clients one after the other."""
+"""The round loop of a client rank, which runs several virtual clients, one after the other or in batches."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from fedcomloc_mpi.algorithms import Vectors
+from fedcomloc_mpi.compressors import Compressed
 from fedcomloc_mpi.errors import NonFiniteError
 from fedcomloc_mpi.metrics.stopwatch import CLIENT_PARTS, OTHER, Stopwatch
 from fedcomloc_mpi.randomness import Purpose, key
+from fedcomloc_mpi.runtime.batched_clients import BatchedClients
 from fedcomloc_mpi.runtime.checkpoint.saver import NodeSaver
 from fedcomloc_mpi.runtime.client_state import ClientState
 from fedcomloc_mpi.runtime.local_problem import LocalProblem
@@ -46,11 +48,13 @@ class ClientRank:
         watchdog: Watchdog,
         saver: NodeSaver,
         start: Start,
+        batches: BatchedClients | None = None,
     ) -> None:
+        """`batches`: what trains several clients at once, or on a GPU; None: one after the other, on the CPU."""
         self._setup, self._exchange, self._state = setup, exchange, state
         self._inputs, self._labels, self._partition = inputs, labels, partition
         self._watch, self._signals, self._watchdog, self._saver = watch, signals, watchdog, saver
-        self._start = start
+        self._start, self._batches = start, batches
         self._before = torch.from_numpy(start.broadcast.copy())
         self._after = torch.zeros_like(self._before)
         self._held = [Reference(vector.numpy(), setup.layout) for vector in self._before]
@@ -78,11 +82,21 @@ class ClientRank:
         losses = np.zeros(len(mine))
         lengths = np.zeros((len(mine), setup.algorithm.uplink_vectors), dtype=np.int64)
         messages: list[np.ndarray] = []
+        uploads = None
+        if self._batches is not None:
+            adapted = [None if reference is None else reference.vector for reference in references]
+            uploads = self._batches.train(plan, self._before, adapted, losses, watch)
         for slot, position in enumerate(mine):
             client, upload = int(plan.cohort[position]), self._state.upload(plan.round.number, position)
             try:
-                losses[slot] = self._train(plan, client, upload)
-                encoded = self._encode(plan, client, upload, references)
+                if self._batches is None:
+                    losses[slot] = self._train(plan, client, upload)
+                ready = None
+                if uploads is not None:
+                    ready = uploads[slot]
+                    if ready is None:
+                        continue  # as below
+                encoded = self._encode(plan, client, upload, references, ready)
             except NonFiniteError:
                 continue  # its lengths stay 0: the server ends the run
             lengths[slot] = [message.size for message in encoded]
@@ -152,9 +166,14 @@ class ClientRank:
             return problem.mean_loss
 
     def _encode(
-        self, plan: RoundPlan, client: int, upload: Vectors, references: Sequence[Reference | None]
+        self,
+        plan: RoundPlan,
+        client: int,
+        upload: Vectors,
+        references: Sequence[Reference | None],
+        ready: Sequence[Compressed] | None,
     ) -> list[np.ndarray]:
-        """Compress and encode a client's upload; it then holds what the server will decode."""
+        """Compress, unless it is `ready`, and encode a client's upload; it then holds what the server will decode."""
         setup, encoded = self._setup, []
         for position, (vector, reference) in enumerate(zip(upload, references, strict=True)):
             entries, held = vector.numpy(), None if reference is None else reference.vector
@@ -162,8 +181,10 @@ class ClientRank:
                 stream = key(
                     setup.config.algorithm.seed, Purpose.COMPRESS_UPLINK, plan.round.number, client, position
                 )
-                compressed = setup.uplink.compress(entries, stream, held)
-                if not setup.uplink.lossless:
+                compressed = (
+                    setup.uplink.compress(entries, stream, held) if ready is None else ready[position]
+                )
+                if ready is not None or not setup.uplink.lossless:
                     compressed.write_to(entries)
             with self._watch.part("encode"):
                 known = setup.uplink_reference(reference)
