@@ -107,14 +107,14 @@ def _accuracy(runs: Sequence[Run], theme: Theme) -> "Figure":
 
 
 def _bytes(runs: Sequence[Run], theme: Theme) -> "Figure":
-    figure, axes = _figure(1, 2, height=1.8 + 0.14 * len(runs))
+    figure, axes = _figure(1, 2, height=2.0 + 0.25 * len(runs))
     for ax, side, kinds in ((axes[0], "uplink", _KINDS), (axes[1], "downlink", (*_KINDS, "device"))):
         for index, run in enumerate(runs):
             values = [
                 run.last.device if kind == "device" else getattr(run.last, f"{side}_{kind}") for kind in kinds
             ]
             # One below the other within a kind, so that equal figures do not hide each other.
-            shift = 0.6 * ((index + 0.5) / len(runs) - 0.5)
+            shift = 0.8 * ((index + 0.5) / len(runs) - 0.5)
             shown = [(value / 1e6, row + shift) for row, value in enumerate(values) if value > 0]
             ax.plot(
                 [value for value, _ in shown],
@@ -182,14 +182,17 @@ def _participation(runs: Sequence[Run], theme: Theme) -> "Figure":
         ax.bar([client for client, _ in pattern], [count for _, count in pattern], color=colour(theme, 0))
         ax.set_xlabel("client")
     else:
-        for index, (pattern, same) in enumerate(patterns.items()):
+        for pattern, same in patterns.items():
             counts = sorted((count for _, count in pattern), reverse=True)
             label = _plain(same[0].label) + (f" and {len(same) - 1} more" if len(same) > 1 else "")
-            ax.step(range(len(counts)), counts, where="mid", color=colour(theme, index), label=label)
+            ax.step(
+                range(len(counts)), counts, where="mid", color=colour(theme, runs.index(same[0])), label=label
+            )
         ax.set_xlabel("clients, the most frequent first")
         _legend(figure, ax, len(patterns))
     ax.set_ylabel("rounds taken part in")
-    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 

@@ -55,7 +55,7 @@ def mark(index: int) -> str:
 def with_variables(svg: str) -> str:
     """Return a drawing in stand-in colours as part of a page: CSS variables for colours, no ids but its own."""
     body = svg[svg.index("<svg") :]
-    body = re.sub(r'(<g) id="\w+_\d+"', r"\1", body)
+    body = re.sub(r'(<g) id="[\w.]+_\d+"', r"\1", body)
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     for name, value in STAND_INS.items():
         body = body.replace(value, f"var(--{name})")
