@@ -11,23 +11,21 @@ from fedcomloc_mpi.metrics import DirectionBytes, MaxSum, RoundRecord, RoundWrit
 def record(number: int, **changes: Any) -> RoundRecord:
     """A round whose figures follow from its number; every second one is evaluated."""
     evaluated = number % 2 == 0
-    return RoundRecord(
-        **{
-            "round": number,
-            "local_steps": 10 + number,
-            "cohort": [number % 5, 5 + number % 3],
-            "train_loss": 1 / number,
-            "control_sum_norm": 0.0,
-            "uplink": DirectionBytes(100.0, 120.5, 1000 * number, 1100 * number),
-            "downlink": DirectionBytes(200.0, 220.0, 2000, 2200, 3000),
-            "server_seconds": {"wait": 0.5, "encode": 0.25, "other": 0.125},
-            "client_seconds": {"compute": MaxSum(0.4, 0.6)},
-            "test_loss": 2 / number if evaluated else None,
-            "test_accuracy": 1 - 1 / number if evaluated else None,
-            "test_accuracy_compressed": 0.9 - 1 / number if evaluated else None,
-        }
-        | changes
-    )
+    figures: dict[str, Any] = {
+        "round": number,
+        "local_steps": 10 + number,
+        "cohort": [number % 5, 5 + number % 3],
+        "train_loss": 1 / number,
+        "control_sum_norm": 0.0,
+        "uplink": DirectionBytes(100.0, 120.5, 1000 * number, 1100 * number),
+        "downlink": DirectionBytes(200.0, 220.0, 2000, 2200, 3000),
+        "server_seconds": {"wait": 0.5, "encode": 0.25, "other": 0.125},
+        "client_seconds": {"compute": MaxSum(0.4, 0.6)},
+        "test_loss": 2 / number if evaluated else None,
+        "test_accuracy": 1 - 1 / number if evaluated else None,
+        "test_accuracy_compressed": 0.9 - 1 / number if evaluated else None,
+    }
+    return RoundRecord(**(figures | changes))
 
 
 def run_folder(folder: Path, rounds: int = 4, status: str = "finished", **options: Any) -> Path:
