@@ -33,11 +33,8 @@ soak: $(STAMP) ## Hit jobs at random points, 50 times and more; write docs/resul
 lint: $(STAMP) ## Run the linters alone
 	$(VENV_PYTHON) -m tests.run --tier lint
 
-fuzz: $(STAMP) ## Fuzz the C decoders with clang's libFuzzer and sanitizers (RUNS=1000000)
-	mkdir -p build/corpus
-	clang -std=c11 -g -O1 -ffp-contract=off -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -o build/fuzz_codec fuzz/fuzz_codec.c
-	$(VENV_PYTHON) -m fuzz.seeds build/seeds
-	build/fuzz_codec -runs=$(RUNS) -max_len=4096 -rss_limit_mb=1024 build/corpus build/seeds
+fuzz: $(STAMP) ## Fuzz the C decoders with clang's libFuzzer and sanitizers; write docs/results/reliability.md (RUNS=1000000)
+	$(VENV_PYTHON) -m fuzz.run $(RUNS) --write docs/results/reliability.md
 
 bench: $(STAMP) ## Measure what a round costs beyond the clients' computing (ARGS="--data-dir DIR", MNIST)
 	PATH="$(CURDIR)/.venv/bin:$$PATH" $(VENV_PYTHON) bench/overhead.py $(ARGS)
