@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from fedcomloc_mpi.errors import UserError
 from fedcomloc_mpi.metrics import RoundRecord, read_rounds
+from fedcomloc_mpi.reporting import Point, curve
 
 ROOT = Path(__file__).resolve().parent.parent
 FINISHED, DIVERGED = 0, 3  # exit codes of jobs that have a result
@@ -25,11 +26,12 @@ class JobFailed(Exception):
 
 
 class Finished(NamedTuple):
-    """summary.json, environment.json and the round records of a run that has come to its end."""
+    """summary.json, environment.json, round records and curve of a run that has come to its end."""
 
     summary: dict[str, Any]
     environment: dict[str, Any]
     records: list[RoundRecord]
+    curve: list[Point]
 
     @property
     def diverged(self) -> bool:
@@ -70,8 +72,10 @@ def train(
 
 def read_run(folder: Path) -> Finished:
     """Return what a run left that finished or diverged; OSError or ValueError if it is not there."""
+    records = read_rounds(folder / "rounds.jsonl").records
     return Finished(
         json.loads((folder / "summary.json").read_text(encoding="utf-8")),
         json.loads((folder / "environment.json").read_text(encoding="utf-8")),
-        read_rounds(folder / "rounds.jsonl").records,
+        records,
+        curve(records),
     )

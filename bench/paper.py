@@ -150,7 +150,7 @@ def run(cell: Cell, chosen: argparse.Namespace) -> None:
         job = begun if folder.exists() else options | {"out": folder}
         train(job, ranks=chosen.ranks, launcher=shlex.split(chosen.launcher))
     finished = read_run(folder)
-    curves.write(chosen.results / "curves" / cell.curve, finished.records)
+    curves.write(chosen.results / "curves" / cell.curve, finished.curve)
     rows.append(chosen.results / "runs.csv", COLUMNS, [row_of(cell, finished, chosen)])
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
@@ -167,7 +167,7 @@ def is_run_of(folder: Path, cell: Cell) -> bool:
 def row_of(cell: Cell, finished: Finished, chosen: argparse.Namespace) -> dict[str, Any]:
     """Return the row of runs.csv. A diverged run has no accuracy: what it reached before is not what it is worth."""
     summary = finished.summary
-    last = curves.rows_of(finished.records, every=True)[-1] if finished.records else {}
+    last = finished.curve[-1] if finished.curve else None
     figures = ("last_accuracy", "last_accuracy_compressed", "best_accuracy")
     accuracies = {
         name.removeprefix("last_"): None
@@ -186,7 +186,7 @@ def row_of(cell: Cell, finished: Finished, chosen: argparse.Namespace) -> dict[s
         "options": cell.shown,
         "status": summary["status"],
         "rounds": summary["rounds"],
-        "local_steps": last.get("local_steps"),
+        "local_steps": last and last.local_steps,
         **accuracies,
         **{
             f"{side}_{kind}": number(summary[side].get(kind))
@@ -194,7 +194,7 @@ def row_of(cell: Cell, finished: Finished, chosen: argparse.Namespace) -> dict[s
             for kind in BYTES
         },
         "device_bytes": summary["downlink"].get("device_bytes"),
-        "total_cost": last.get("total_cost"),
+        "total_cost": last and round(last.total_cost, 2),
         "seconds": round(summary["seconds"]["total"], 2),
         "startup_seconds": round(summary["seconds"]["startup"], 2),
         "ranks": finished.environment["ranks"],
