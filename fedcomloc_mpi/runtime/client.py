@@ -82,23 +82,14 @@ class ClientRank:
         losses = np.zeros(len(mine))
         lengths = np.zeros((len(mine), setup.algorithm.uplink_vectors), dtype=np.int64)
         messages: list[np.ndarray] = []
-        uploads = None
-        if self._batches is not None:
-            adapted = [None if reference is None else reference.vector for reference in references]
-            uploads = self._batches.train(plan, self._before, adapted, losses, watch)
-        for slot, position in enumerate(mine):
-            client, upload = int(plan.cohort[position]), self._state.upload(plan.round.number, position)
-            try:
-                if self._batches is None:
-                    losses[slot] = self._train(plan, client, upload)
-                ready = None
-                if uploads is not None:
-                    ready = uploads[slot]
-                    if ready is None:
-                        continue  # as below
-                encoded = self._encode(plan, client, upload, references, ready)
-            except NonFiniteError:
+        # First all train, then all encode: what the training drives out of the caches comes back once a round.
+        for slot, upload in enumerate(self._train_all(plan, references, losses)):
+            if upload is None:
                 continue  # its lengths stay 0: the server ends the run
+            try:
+                encoded = self._encode(plan, int(plan.cohort[mine[slot]]), *upload, references)
+            except NonFiniteError:
+                continue
             lengths[slot] = [message.size for message in encoded]
             messages.extend(encoded)
         seconds = watch.lap()
@@ -144,6 +135,32 @@ class ClientRank:
             control = self._state.of(int(plan.cohort[position]))
             self._setup.algorithm.commit(plan.round, before, after, upload, control)
 
+    def _train_all(
+        self, plan: RoundPlan, references: Sequence[Reference | None], losses: np.ndarray
+    ) -> list[tuple[Vectors, Sequence[Compressed] | None] | None]:
+        """Run the local steps of this rank's clients; write their mean minibatch losses into `losses`.
+
+        Returns for each client what travels, and that compressed where it is already; None where it is not finite.
+        """
+        mine = plan.assignment.positions[self._setup.world.rank]
+        uploads = [self._state.upload(plan.round.number, position) for position in mine]
+        if self._batches is None:
+            finite = [True] * len(mine)
+            for slot, position in enumerate(mine):
+                try:
+                    losses[slot] = self._train(plan, int(plan.cohort[position]), uploads[slot])
+                except NonFiniteError:
+                    finite[slot] = False
+            return [(upload, None) if fine else None for upload, fine in zip(uploads, finite, strict=True)]
+        adapted = [None if reference is None else reference.vector for reference in references]
+        compressed = self._batches.train(plan, self._before, adapted, losses, self._watch)
+        if compressed is None:
+            return [(upload, None) for upload in uploads]
+        return [
+            None if ready is None else (upload, ready)
+            for upload, ready in zip(uploads, compressed, strict=True)
+        ]
+
     def _train(self, plan: RoundPlan, client: int, upload: Vectors) -> float:
         """Run a client's local steps; leave what travels in `upload` and return the mean minibatch loss."""
         setup, training = self._setup, self._setup.config.algorithm
@@ -170,8 +187,8 @@ class ClientRank:
         plan: RoundPlan,
         client: int,
         upload: Vectors,
-        references: Sequence[Reference | None],
         ready: Sequence[Compressed] | None,
+        references: Sequence[Reference | None],
     ) -> list[np.ndarray]:
         """Compress, unless it is `ready`, and encode a client's upload; it then holds what the server will decode."""
         setup, encoded = self._setup, []
