@@ -68,8 +68,8 @@ def speed(random: list[dict[str, str]]) -> str:
     """Return times beside torch's."""
     lines = [
         "Nanoseconds per entry of the vector, no reference: selecting and encoding, decoding into a float64 sum, and"
-        " into a float32 vector; beside torch.topk with int32 indices and float32 values, which decodes by index_add and by"
-        " scatter.\n",
+        " into a float32 vector; beside torch.topk with int32 indices and float32 values, which decodes by"
+        " index_add and by scatter.\n",
         "| d | density | message | encode | torch | sum | torch | vector | torch |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
@@ -92,8 +92,8 @@ def by_coder(trained: list[dict[str, str]]) -> str:
     """Return what each value coder makes of a client's trained model."""
     lines = [
         "A client's model in a training (`python bench/codec.py --trained --data-dir DIR`, [rows](codec/trained.csv)),"
-        " bits per kept entry in all, and of the indices (log2 C(d, k) / k for an unknown support). After 30 rounds models of"
-        " density 0.1 and less have hardly begun to move here, which is why so few bits are new:\n",
+        " bits per kept entry in all, and of the indices (log2 C(d, k) / k for an unknown support). After 30 rounds"
+        " models of density 0.1 and less have hardly begun to move here, which is why so few bits are new:\n",
         "| density | values | coded | bits | of them indices | bound of the indices |",
         "|---|---|---|---|---|---|",
     ]
