@@ -193,9 +193,8 @@ def document(rows: Sequence[dict[str, str]], repeats: int) -> str:
             parts += ["", f"With 2 clients or more: {min(gains):.2f} to {max(gains):.2f}.", ""]
     return (
         "# When clients are better trained together\n\n"
-        f"`python bench/batching.py --model NAME --repeats {repeats} --csv docs/results/batching.csv` for each network, "
-        "one thread,\n"
-        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit},\n"
+        f"`python bench/batching.py --model NAME --repeats {repeats} --csv docs/results/batching.csv` for each "
+        f"network, one thread,\n{datetime.now(UTC):%Y-%m-%d}, commit {commit},\n"
         f"{os.cpu_count()} cores ({platform.machine()}), torch {torch.__version__}. Milliseconds are in "
         "[batching.csv](batching.csv).\n\n" + "\n".join(parts) + _CONCLUSION
     )
