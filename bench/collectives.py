@@ -4,8 +4,8 @@
 
 Each client rank sends one message and the server broadcasts one, as in a round in which nothing is computed. Three
 kinds of rounds are timed on the server's clock: with empty messages both ways (the latency), with S bytes from each
-client, and with S bytes to all. Bandwidth is what all ranks receive in the time of a round, its latency included. CPU is
-that of all ranks: a rank that waits leaves its core to others, so a round takes longer than its work.
+client, and with S bytes to all. Bandwidth is what all ranks receive in the time of a round, its latency included. CPU
+is that of all ranks.
 """
 
 import argparse
