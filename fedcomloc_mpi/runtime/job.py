@@ -32,11 +32,13 @@ from fedcomloc_mpi.metrics import (
 )
 from fedcomloc_mpi.metrics.records import finite_or_none
 from fedcomloc_mpi.models import FlatModel, load_state
+from fedcomloc_mpi.runtime.batched_clients import BatchedClients, batched_clients
 from fedcomloc_mpi.runtime.checkpoint.saver import NodeSaver, Saver, by_leader, gather_saved
 from fedcomloc_mpi.runtime.client import REPORTED_PARTS, ClientRank
 from fedcomloc_mpi.runtime.client_state import ClientState
 from fedcomloc_mpi.runtime.coders import agree_on_coders, left_out
-from fedcomloc_mpi.runtime.evaluate import Evaluator
+from fedcomloc_mpi.runtime.devices import Devices, choose_devices
+from fedcomloc_mpi.runtime.evaluate import evaluator_on
 from fedcomloc_mpi.runtime.own import OwnDataset, OwnModel, build_model, check_own
 from fedcomloc_mpi.runtime.run_files import RunFiles
 from fedcomloc_mpi.runtime.schedule import home_node
@@ -104,12 +106,15 @@ def run(
     with SignalWatch() as signals, guarded(watchdog.start_up(limited=not config.data.download)):
         if config.runtime.resume is None:
             attempt(world, (lambda: check_out(config.runtime.out)) if world.is_server else None)
+        devices = choose_devices(world, config.runtime.device, config.runtime.deterministic)
         located = find_checkpoint(world, config)
         data = read_training_data(world, config.data, config.algorithm.seed, dataset)
-        setup = _set_up(world, config, data, model, located)
+        setup = _set_up(world, config, data, model, located, devices)
         states: list[ClientState] = []
         attempt(world, lambda: states.append(_client_state(setup)))
         (state,) = states
+        batches: list[BatchedClients | None] = []
+        attempt(world, lambda: batches.append(batched_clients(setup, data, state)))
         exchange = EXCHANGES[config.runtime.exchange](
             world,
             watchdog,
@@ -120,7 +125,7 @@ def run(
             largest_message=_largest_message(setup.layout),
         )
         start = restore(setup, state, located)
-        job = _Job(setup, data, state, exchange, signals, watchdog, start, clock)
+        job = _Job(setup, data, state, batches[0], exchange, signals, watchdog, start, clock)
         return _serve(job, located, started) if world.is_server else _participate(job)
 
 
@@ -144,6 +149,7 @@ class _Job:
     setup: Setup
     data: TrainingData
     state: ClientState
+    batches: BatchedClients | None
     exchange: Exchange
     signals: SignalWatch
     watchdog: Watchdog
@@ -157,7 +163,12 @@ def _largest_message(layout: Layout) -> int:
 
 
 def _set_up(
-    world: World, config: Config, data: TrainingData, own: OwnModel | None, located: Located
+    world: World,
+    config: Config,
+    data: TrainingData,
+    own: OwnModel | None,
+    located: Located,
+    devices: Devices,
 ) -> Setup:
     model = build_model(world, config, data, own)
     directions, deployed = method_compression(config), model_compression(config)
@@ -179,6 +190,7 @@ def _set_up(
         weights=client_weights(config, data),
         samples=np.array([len(positions) for positions in data.partition], dtype=np.int64),
         coders=coders,
+        devices=devices,
     )
 
 
@@ -218,8 +230,12 @@ def _lead(job: _Job, located: Located, written: RunFiles, started: float) -> End
     config, world = setup.config, setup.world
     assert data.test_inputs is not None
     assert data.test_labels is not None
-    evaluate = Evaluator(
-        setup.model, setup.loss, torch.from_numpy(data.test_inputs), torch.from_numpy(data.test_labels)
+    evaluate = evaluator_on(
+        setup.devices.mine,
+        setup.model,
+        setup.loss,
+        torch.from_numpy(data.test_inputs),
+        torch.from_numpy(data.test_labels),
     )
     summary = Summary(setup.layout.size, config.algorithm.target_accuracy)
     for record in written.read_rounds():
@@ -299,6 +315,7 @@ def _announce(progress: Progress, setup: Setup, located: Located) -> None:
             coders=names(setup.coders),
             coders_left_out=left_out(setup.coders),
             hosts=len(set(world.hosts)),
+            ranks_on_gpus=setup.devices.gpu_ranks,
         )
     )
 
@@ -322,6 +339,7 @@ def _participate(job: _Job) -> Ending:
             job.watchdog,
             NodeSaver(folder, setup, job.state, job.start.held),
             job.start,
+            job.batches,
         )
         saved = client.run()
     with guarded(job.watchdog.wait):

@@ -27,6 +27,7 @@ from fedcomloc_mpi.metrics import (
 )
 from fedcomloc_mpi.metrics.tensorboard import FOLDER as EVENTS
 from fedcomloc_mpi.models import state_bytes
+from fedcomloc_mpi.runtime.batched_clients import clients_at_once
 from fedcomloc_mpi.runtime.checkpoint.names import FOLDER
 from fedcomloc_mpi.runtime.checkpoint.retention import remove_leftovers
 from fedcomloc_mpi.runtime.coders import left_out
@@ -154,8 +155,10 @@ class RunFiles:
                 "left_out": list(left_out(self._setup.coders)),
             },
             threads=self._setup.config.runtime.threads,
-            bitwise=True,
+            bitwise=not self._setup.devices.gpu_ranks and clients_at_once(self._setup) == 1,
+            device="cuda" if self._setup.devices.gpu_ranks else "cpu",
             extra={
+                "device_of_rank": list(self._setup.devices.of_rank),
                 "process_of_rank": list(self._setup.world.processes),
                 "partition_redraws": data.redraws,
                 "partition_repaired_samples": data.repaired,
