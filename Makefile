@@ -10,7 +10,7 @@ VENV_PYTHON := .venv/bin/python
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help train test soak fuzz lint bench clean
+.PHONY: help train test results-quick soak fuzz lint bench clean
 
 help: ## Show this help
 	@echo 'Targets:'
@@ -38,6 +38,11 @@ fuzz: $(STAMP) ## Fuzz the C decoders with clang's libFuzzer and sanitizers; wri
 
 bench: $(STAMP) ## Measure what a round costs beyond the clients' computing (ARGS="--data-dir DIR", MNIST)
 	PATH="$(CURDIR)/.venv/bin:$$PATH" $(VENV_PYTHON) bench/overhead.py $(ARGS)
+
+results-quick: $(STAMP) ## The study of docs/results, small: 40 rounds, a quarter of an hour (ARGS="--data-dir DIR")
+	$(VENV_PYTHON) -m bench.paper --rounds 40 --seeds 0 --results build/results-quick/paper --runs build/results-quick/runs $(ARGS)
+	$(VENV_PYTHON) -m bench.paper_page --rounds 40 --seeds 0 --results build/results-quick/paper --title "The study, small"
+	$(VENV_PYTHON) -m bench.collectives --quick --csv build/results-quick/collectives.csv
 
 clean: ## Remove .venv, builds and caches (runs/ stays)
 	rm -rf .venv build dist fedcomloc_mpi.egg-info fedcomloc_mpi/kernels/_codec*.so .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -15,8 +15,8 @@
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +70,10 @@ class Part:
                 yield Cell(self.name, name, seed, {**options, "seed": seed})
 
 
-def read_grid(path: Path) -> dict[str, Part]:
+def read_grid(path: Path, rounds: int | None = None, seeds: Collection[int] | None = None) -> dict[str, Part]:
     """Return the parts of a study by name; every configuration has passed the checks of fedcomloc_mpi.train.
+
+    rounds: of every run, instead of the file's. seeds: leave out all others.
 
     Raises UserError: an unreadable file, a key that a part does not have, an option that does not exist.
     """
@@ -80,15 +82,21 @@ def read_grid(path: Path) -> dict[str, Part]:
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: {error}") from None
     common = table.pop("options", {})
-    return {name: _part(name, values, common, path) for name, values in table.items()}
+    parts = {}
+    for name, values in table.items():
+        part = _part(name, values, common, path, {} if rounds is None else {"rounds": rounds})
+        kept = tuple(seed for seed in part.seeds if seeds is None or seed in seeds)
+        parts[name] = replace(part, seeds=kept)
+    return parts
 
 
-def _part(name: str, values: Any, common: Mapping[str, Any], path: Path) -> Part:
+def _part(name: str, values: Any, common: Mapping[str, Any], path: Path, last: Mapping[str, Any]) -> Part:
     if not isinstance(values, dict) or not values.keys() <= _PART_KEYS or not values.get("runs"):
         raise UserError(f"{path}: [{name}] must have {', '.join(sorted(_PART_KEYS))} and nothing else")
     seeds = values.get("seeds", [0])
     runs = {
-        run: {**common, **values.get("options", {}), **options} for run, options in values["runs"].items()
+        run: {**common, **values.get("options", {}), **options, **last}
+        for run, options in values["runs"].items()
     }
     part = Part(name, values.get("title", name), tuple(seeds), bool(values.get("optional")), runs)
     folders = set()

@@ -14,7 +14,7 @@ from fedcomloc_mpi.metrics import RoundRecord, read_rounds
 from fedcomloc_mpi.reporting import Point, curve
 
 ROOT = Path(__file__).resolve().parent.parent
-FINISHED, DIVERGED = 0, 3  # exit codes of jobs that have a result
+FINISHED, REFUSED, DIVERGED = 0, 2, 3  # exit codes; the first and the last have a result
 
 
 class JobFailed(Exception):
@@ -49,6 +49,12 @@ def flags(options: Mapping[str, Any]) -> list[str]:
     return [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
 
 
+def environment_of_jobs() -> dict[str, str]:
+    """Return the environment in which jobs import this checkout and find the launcher beside this Python."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return os.environ | {"PYTHONPATH": str(ROOT), "PATH": path}
+
+
 def train(
     options: Mapping[str, Any], *, ranks: int, launcher: Sequence[str] = ("mpirun",), quiet: bool = False
 ) -> None:
@@ -59,11 +65,8 @@ def train(
     """
     command = [*launcher, "-n", str(ranks), sys.executable, "-m", "fedcomloc_mpi.train", *flags(options)]
     output = subprocess.DEVNULL if quiet else None
-    # The launcher of a virtual environment need not be active to be found.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PATH": path}
     try:
-        done = subprocess.run(command, check=False, stdout=output, env=environment)
+        done = subprocess.run(command, check=False, stdout=output, env=environment_of_jobs())
     except FileNotFoundError:
         raise UserError(f"there is no {launcher[0]}: install mpich, or name this site's launcher") from None
     if done.returncode not in (FINISHED, DIVERGED):

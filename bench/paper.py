@@ -22,7 +22,7 @@ from typing import Any
 
 from bench import curves, rows
 from bench.grid import Cell, Part, read_grid
-from bench.jobs import ROOT, Finished, JobFailed, flags, read_run, train
+from bench.jobs import REFUSED, ROOT, Finished, JobFailed, flags, read_run, train
 from fedcomloc_mpi.errors import UserError
 
 BYTES = ("payload_bytes", "paper_bytes", "bound_bytes", "mpi_bytes", "dense_bytes")
@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--part", nargs="+", metavar="PART", help="default: all that are not optional")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these configurations")
     parser.add_argument("--seeds", type=int, nargs="+", help="these seeds of the grid's")
+    parser.add_argument("--rounds", type=int, help="of every run, for a small version of the study")
     parser.add_argument("--task", type=int, metavar="I", help="0 to N - 1")
     parser.add_argument("--of", type=int, metavar="N", help="tasks that share the work")
     parser.add_argument("--ranks", type=int, default=3)
@@ -58,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="say what would run, and run nothing")
     chosen = parser.parse_args(arguments)
     try:
-        cells = share(select(read_grid(chosen.grid), chosen.part, chosen.only, chosen.seeds), *task(chosen))
+        grid = read_grid(chosen.grid, chosen.rounds, chosen.seeds)
+        cells = share(select(grid, chosen.part, chosen.only), *task(chosen))
     except UserError as error:
         parser.error(str(error))
     left = [cell for cell in cells if not has_row(chosen.results, cell)]
@@ -87,7 +89,6 @@ def select(
     parts: dict[str, Part],
     names: Sequence[str] | None,
     only: Sequence[str] | None,
-    seeds: Sequence[int] | None,
 ) -> list[Cell]:
     """Return the chosen runs, part by part and seed by seed. UserError: a name that the grid does not have."""
     for name in names or ():
@@ -101,7 +102,7 @@ def select(
         if all(cell.name != name for cell in cells):
             known = ", ".join(dict.fromkeys(repr(cell.name) for cell in cells))
             raise UserError(f"--only {name!r}: the chosen parts have {known}")
-    return [cell for cell in cells if (not only or cell.name in only) and (not seeds or cell.seed in seeds)]
+    return [cell for cell in cells if not only or cell.name in only]
 
 
 def task(chosen: argparse.Namespace) -> tuple[int, int]:
@@ -148,7 +149,14 @@ def run(cell: Cell, chosen: argparse.Namespace) -> None:
     if not ended.exists() or read_run(folder).summary["status"] == "interrupted":
         begun = {"resume": folder} | ({"data_dir": options["data_dir"]} if "data_dir" in options else {})
         job = begun if folder.exists() else options | {"out": folder}
-        train(job, ranks=chosen.ranks, launcher=shlex.split(chosen.launcher))
+        try:
+            train(job, ranks=chosen.ranks, launcher=shlex.split(chosen.launcher))
+        except JobFailed as error:
+            if error.code != REFUSED or "resume" not in job:
+                raise
+            # Nothing in the folder can be gone on from: its checkpoints are damaged or another version's.
+            shutil.rmtree(folder)
+            train(options | {"out": folder}, ranks=chosen.ranks, launcher=shlex.split(chosen.launcher))
     finished = read_run(folder)
     curves.write(chosen.results / "curves" / cell.curve, finished.curve)
     rows.append(chosen.results / "runs.csv", COLUMNS, [row_of(cell, finished, chosen)])

@@ -57,10 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--grid", type=Path, default=ROOT / "bench" / "paper.toml")
     parser.add_argument("--results", type=Path, default=ROOT / "docs" / "results" / "paper")
+    parser.add_argument("--rounds", type=int, help="as given to bench.paper")
+    parser.add_argument("--seeds", type=int, nargs="+", help="as given to bench.paper")
     parser.add_argument("--title", default="The study of the paper")
     chosen = parser.parse_args(arguments)
+    grid = read_grid(chosen.grid, chosen.rounds, chosen.seeds)
     page = chosen.results.with_suffix(".md")
-    page.write_text(document(read_grid(chosen.grid), chosen.results, chosen.title), encoding="utf-8")
+    page.write_text(document(grid, chosen.results, chosen.title), encoding="utf-8")
     print(f"written: {page}")
     return 0
 

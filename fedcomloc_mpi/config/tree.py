@@ -396,6 +396,11 @@ class RuntimeConfig(_Group):
         saved=False,
         help="with --resume, accept other settings than those that leave the results as they are",
     )
+    tensorboard: bool = option(
+        False,
+        may_change=True,
+        help="write TensorBoard event files as well, to the folder tensorboard of the run's",
+    )
     round_timeout: float | None = option(
         None,
         bounds=(Interval(1, 1e7),),

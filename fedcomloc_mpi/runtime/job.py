@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +19,15 @@ from fedcomloc_mpi.layout import Layout
 from fedcomloc_mpi.metrics import (
     CLIENT_PARTS,
     SERVER_PARTS,
+    EventWriter,
     Progress,
+    RoundWriter,
     Status,
     Stopwatch,
     Summary,
     check_out,
     end_table,
+    require_tensorboard,
     startup_line,
 )
 from fedcomloc_mpi.metrics.records import finite_or_none
@@ -210,7 +213,13 @@ def _initial_vector(world: World, config: Config, model: FlatModel, located: Loc
 
 def _serve(job: _Job, located: Located, started: float) -> Ending:
     files: list[RunFiles] = []
-    attempt(job.setup.world, lambda: files.append(RunFiles(job.setup, job.data, located)))
+
+    def open_files() -> None:
+        if job.setup.config.runtime.tensorboard:
+            require_tensorboard()
+        files.append(RunFiles(job.setup, job.data, located))
+
+    attempt(job.setup.world, open_files)
     with closing(files[0]) as written:
         return _lead(job, located, written, started)
 
@@ -234,14 +243,18 @@ def _lead(job: _Job, located: Located, written: RunFiles, started: float) -> End
     saver = Saver(written.checkpoints, setup, job.state, written.rounds, start.held)
     over = summary.target_reached or start.round >= config.algorithm.rounds
     _tell(world, over, written.checkpoints)
-    with written.open_rounds() as writer, Progress(config.algorithm.rounds, start.round + 1) as progress:
+    with ExitStack() as stack:
+        writers: list[RoundWriter | EventWriter] = [stack.enter_context(written.open_rounds())]
+        if config.runtime.tensorboard:
+            writers.append(stack.enter_context(written.open_events(start.round + 1)))
+        progress = stack.enter_context(Progress(config.algorithm.rounds, start.round + 1))
         _announce(progress, setup, located)
         summary.startup_seconds = time.monotonic() - started
         server = Server(
             setup,
             job.exchange,
             evaluate,
-            writer,
+            writers,
             progress,
             summary,
             Stopwatch(SERVER_PARTS, job.clock),

@@ -17,6 +17,7 @@ from fedcomloc_mpi.config import to_toml
 from fedcomloc_mpi.data import Partition, save_partition
 from fedcomloc_mpi.errors import UserError
 from fedcomloc_mpi.metrics import (
+    EventWriter,
     RoundRecord,
     RoundWriter,
     create_run_folder,
@@ -24,6 +25,7 @@ from fedcomloc_mpi.metrics import (
     read_rounds,
     write_json,
 )
+from fedcomloc_mpi.metrics.tensorboard import FOLDER as EVENTS
 from fedcomloc_mpi.models import state_bytes
 from fedcomloc_mpi.runtime.batched_clients import clients_at_once
 from fedcomloc_mpi.runtime.checkpoint.names import FOLDER
@@ -83,6 +85,10 @@ class RunFiles:
     def open_rounds(self) -> RoundWriter:
         """Open rounds.jsonl for appending."""
         return RoundWriter(self.rounds)
+
+    def open_events(self, first_round: int) -> EventWriter:
+        """Begin a TensorBoard event file of the rounds from `first_round` on."""
+        return EventWriter(self.folder / EVENTS, first_round)
 
     def read_rounds(self) -> list[RoundRecord]:
         """Return the records of the rounds until now."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fedcomloc_mpi.config import make_config, to_toml
-from fedcomloc_mpi.metrics import DirectionBytes, MaxSum, RoundRecord, RoundWriter
+from fedcomloc_mpi.metrics import DirectionBytes, MaxSum, RoundRecord, RoundWriter, Status, Summary
 
 
 def record(number: int, **changes: Any) -> RoundRecord:
@@ -33,9 +33,12 @@ def run_folder(folder: Path, rounds: int = 4, status: str = "finished", **option
     folder.mkdir(parents=True)
     config = make_config(**({"clients": 9, "cohort": 2, "rounds": rounds} | options))
     (folder / "config.toml").write_text(to_toml(config))
-    (folder / "environment.json").write_text(json.dumps({"source_version": "abc1234", "ranks": 3}))
-    (folder / "summary.json").write_text(json.dumps({"status": status}))
+    environment = {"source_version": "abc1234", "started": "2026-01-02T03:04:05Z", "cpu": "a CPU"}
+    (folder / "environment.json").write_text(json.dumps(environment | {"ranks": 3, "cpus_available": 2}))
+    summary = Summary(size=100, startup_seconds=1.5)
     with RoundWriter(folder / "rounds.jsonl") as writer:
         for number in range(1, rounds + 1):
             writer.write(record(number))
+            summary.add(record(number))
+    (folder / "summary.json").write_text(json.dumps(summary.to_dict(Status(status))))
     return folder
