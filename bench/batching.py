@@ -39,6 +39,7 @@ SAMPLES, OWN_SAMPLES, CLASSES = 4000, 600, 10
 STEPSIZE = 1e-6
 WAYS = ("alone", "layers", "vmap")
 FIELDS = ("device", "model", "batch", "clients", *WAYS)
+_BY_HAND = "\n## How far"
 _CONCLUSION = """
 On a CPU it pays most for small models, whose steps take a millisecond or less. `--client-batch` is 1 there unless it is
 given, because only clients that are trained alone give the same bits on any number of ranks.
@@ -71,7 +72,11 @@ def main() -> None:
                 print(*row.values(), flush=True)
     if arguments.write:
         with arguments.csv.open(newline="") as file:
-            arguments.write.write_text(document(list(csv.DictReader(file))), encoding="utf-8")
+            page = document(list(csv.DictReader(file)), arguments.repeats)
+        if arguments.write.exists():  # what was written by hand below the tables
+            _, begin, rest = arguments.write.read_text(encoding="utf-8").partition(_BY_HAND)
+            page += begin + rest
+        arguments.write.write_text(page, encoding="utf-8")
 
 
 def measure(name: str, batch: int, clients: int, repeats: int, device: torch.device) -> dict[str, Any]:
@@ -160,7 +165,7 @@ def append(path: Path, row: dict[str, Any]) -> None:
         writer.writerow(row)
 
 
-def document(rows: Sequence[dict[str, str]]) -> str:
+def document(rows: Sequence[dict[str, str]], repeats: int) -> str:
     """Return the contents of docs/results/batching.md."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
@@ -188,8 +193,8 @@ def document(rows: Sequence[dict[str, str]]) -> str:
             parts += ["", f"With 2 clients or more: {min(gains):.2f} to {max(gains):.2f}.", ""]
     return (
         "# When clients are better trained together\n\n"
-        "`python bench/batching.py --model NAME --csv docs/results/batching.csv` for each network, one thread, "
-        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit},\n"
+        f"`python bench/batching.py --model NAME --repeats {repeats} --csv docs/results/batching.csv` for each "
+        f"network, one thread,\n{datetime.now(UTC):%Y-%m-%d}, commit {commit},\n"
         f"{os.cpu_count()} cores ({platform.machine()}), torch {torch.__version__}. Milliseconds are in "
         "[batching.csv](batching.csv).\n\n" + "\n".join(parts) + _CONCLUSION
     )

@@ -22,8 +22,16 @@ def model(path: Path) -> np.ndarray:
     return torch.cat([value.reshape(-1) for value in state.values()]).numpy()
 
 
-@pytest.mark.parametrize("options", [["--density", "0.1"], ["--bits", "8"], ["--algorithm", "scaffold"]])
-def test_agrees_with_the_cpu(options: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "tolerance"),
+    [
+        (["--algorithm", "scaffnew"], 1e-5),
+        (["--algorithm", "scaffold"], 1e-5),
+        (["--density", "0.1"], 1e-2),  # rounding may make C keep another entry
+        (["--density", "0.1", "--bits", "8"], 1e-2),
+    ],
+)
+def test_agrees_with_the_cpu(options: list[str], tolerance: float, tmp_path: Path) -> None:
     for device in ("cpu", "cuda"):
         flags = [*FLAGS, *options, "--device", device, "--out", device]
         job = mpirun(3, [*TRAIN, *flags], env=VISIBLE, cwd=tmp_path, timeout=100)
@@ -33,4 +41,4 @@ def test_agrees_with_the_cpu(options: list[str], tmp_path: Path) -> None:
     assert all(name.startswith("cuda:") for name in facts["device_of_rank"])
     for name in ("initial.pt", "final.pt"):
         cpu, gpu = model(tmp_path / "cpu" / name), model(tmp_path / "cuda" / name)
-        assert np.linalg.norm(gpu - cpu) <= 1e-5 * np.linalg.norm(cpu)
+        assert np.linalg.norm(gpu - cpu) <= tolerance * np.linalg.norm(cpu)

@@ -106,19 +106,23 @@ def test_neither_timing_nor_nodes_nor_the_exchange_change_the_run(
 def test_clients_that_are_trained_together_agree_with_those_trained_alone(
     folder_of: Folder, name: str
 ) -> None:
+    """To 1e-5, unless C is at work: rounding may make it keep another entry, or take another level, on some machine."""
     together, alone = folder_of(2, name), folder_of(2, name.partition("@")[0])
+    lossless = name.partition("@")[0] in ("scaffnew", "fedavg", "scaffold", "feddyn")
     for record, expected in zip(rounds_of(together), rounds_of(alone), strict=True):
         assert {key: record[key] for key in EXACT} == {key: expected[key] for key in EXACT}
-        for key in ("train_loss", "test_loss", "control_sum_norm"):
+        tolerance = 1e-5 if lossless or record["round"] == 1 else 1e-2
+        assert record["train_loss"] == pytest.approx(expected["train_loss"], rel=tolerance)
+        for key in ("test_loss", "control_sum_norm"):
             if expected[key] is None:
                 assert record[key] is None
             else:
-                assert record[key] == pytest.approx(expected[key], rel=1e-5, abs=1e-5), key
+                assert record[key] == pytest.approx(expected[key], rel=tolerance, abs=1e-5), key
         for side in ("uplink", "downlink"):
             assert all(record[side][kind] == expected[side][kind] for kind in BYTES)
     for path in alone.glob("*.pt"):
         found, one = model(together / path.name), model(path)
-        assert np.linalg.norm(found - one) <= 1e-5 * np.linalg.norm(one), path.name
+        assert np.linalg.norm(found - one) <= tolerance * np.linalg.norm(one), path.name
     facts = json.loads((together / "environment.json").read_text())
     assert (facts["bitwise"], facts["device"]) == (False, "cuda" if name.endswith("@gpu") else "cpu")
     assert json.loads((alone / "environment.json").read_text())["bitwise"]
