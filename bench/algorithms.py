@@ -1,8 +1,8 @@
 """All methods on FedMNIST, each with the learning rate that suits it best, and what a divergence looks like.
 
-    python bench/algorithms.py compare --data-dir DIR
-    python bench/algorithms.py divergence --data-dir DIR
-    python bench/algorithms.py write
+    python -m bench.algorithms compare --data-dir DIR
+    python -m bench.algorithms divergence --data-dir DIR
+    python -m bench.algorithms write
 
 `compare` runs every method for 100 rounds with each of the rates 0.01, 0.03, 0.05 and 0.1 and appends a row to
 docs/results/algorithms.csv as each run ends. `divergence` runs rates at the edge of stability for 500 rounds,
@@ -12,18 +12,16 @@ put their tables into docs/results/algorithms.md.
 """
 
 import argparse
-import csv
-import json
-import os
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from bench.jobs import ROOT, ended
+from bench.rows import append, find, read
+from fedcomloc_mpi.metrics import RoundRecord
+
 RATES = (0.01, 0.03, 0.05, 0.1)
 # What competes under one name is tuned over: the best of all its options stands in the table.
 METHODS: dict[str, list[dict[str, Any]]] = {
@@ -128,67 +126,41 @@ def diverge(arguments: argparse.Namespace, rounds: int, seeds: Sequence[int]) ->
                 records, figures = train(arguments, key | {"eval_every": 10})
                 key["commit"] = figures["commit"]
                 shown = ("round", "train_loss", "test_accuracy", "control_sum_norm")
-                append(path, DIVERGENCE, [key | {name: record[name] for name in shown} for record in records])
+                append(
+                    path,
+                    DIVERGENCE,
+                    [key | {name: getattr(record, name) for name in shown} for record in records],
+                )
 
 
-def train(
-    arguments: argparse.Namespace, options: dict[str, Any]
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def train(arguments: argparse.Namespace, options: dict[str, Any]) -> tuple[list[RoundRecord], dict[str, Any]]:
     """Run one job under mpirun; return its round records, and its figures with what made them."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "run")
-        flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
-        flags += ["--dataset=mnist", f"--data-dir={arguments.data_dir}", f"--out={out}"]
-        command = ["mpirun", "-n", str(arguments.ranks), sys.executable, "-m", "fedcomloc_mpi.train", *flags]
-        done = subprocess.run(command, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)})
-        if done.returncode not in (0, 3):  # 3: diverged
-            raise SystemExit(f"exit code {done.returncode}: {' '.join(command)}")
-        summary = json.loads((out / "summary.json").read_text())
-        environment = json.loads((out / "environment.json").read_text())
-        records = [json.loads(line) for line in (out / "rounds.jsonl").read_text().splitlines()]
+        run = {**options, "dataset": "mnist", "data_dir": arguments.data_dir, "out": out}
+        finished = ended(run, arguments.ranks)
+    summary, reached = finished.summary, not finished.diverged
     # What a diverged run reached before is not what it is worth.
-    finished = summary["status"] != "diverged"
-    return records, {
+    return finished.records, {
         "status": summary["status"],
-        "accuracy": summary["last_accuracy"] if finished else None,
-        "accuracy_compressed": summary["last_accuracy_compressed"] if finished else None,
+        "accuracy": summary["last_accuracy"] if reached else None,
+        "accuracy_compressed": summary["last_accuracy_compressed"] if reached else None,
         "uplink_bytes": summary["uplink"]["payload_bytes"],
         "downlink_bytes": summary["downlink"]["payload_bytes"],
         "uplink_dense_bytes": summary["uplink"]["dense_bytes"],
         "seconds": round(summary["seconds"]["total"], 1),
-        "commit": environment["source_version"],
-        "started": environment["started"],
-        "cpu": environment["cpu"],
+        **finished.source(),
     }
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a CSV file, none if it does not exist."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def has_row(path: Path, columns: tuple[str, ...], key: dict[str, Any]) -> bool:
     """Say whether the file has a row for what `key` names."""
-    return any(all(row[name] == str(key[name]) for name in KEYS[columns]) for row in rows_of(path))
-
-
-def append(path: Path, columns: tuple[str, ...], rows: Iterable[dict[str, Any]]) -> None:
-    """Append rows, after a header if the file is new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
+    return find(path, {name: key[name] for name in KEYS[columns]}) is not None
 
 
 def write_page(results: Path) -> None:
     """Write algorithms.md from the CSV files."""
-    compared, diverged = rows_of(results / "algorithms.csv"), rows_of(results / "divergence.csv")
+    compared, diverged = read(results / "algorithms.csv"), read(results / "divergence.csv")
     parts = ["# All methods on FedMNIST\n"]
     if compared:
         parts += [comparison(compared), every_rate(compared)]
@@ -236,7 +208,7 @@ def comparison(rows: Sequence[dict[str, str]]) -> str:
         lines.append(f"| {name} | {rate} | {figures} |")
     made = sorted({row["commit"] for row in rows})
     lines.append(
-        f"\n`python bench/algorithms.py compare --data-dir DIR` at commit {', '.join(made)}, on {first['cpu']};"
+        f"\n`python -m bench.algorithms compare --data-dir DIR` at commit {', '.join(made)}, on {first['cpu']};"
         " every run is a row of [algorithms.csv](algorithms.csv).\n"
     )
     return "\n".join(lines)
@@ -281,7 +253,7 @@ def divergence(rows: Sequence[dict[str, str]]) -> str:
         )
     made = ", ".join(sorted({row["commit"] for row in rows}))
     lines.append(
-        f"\n`python bench/algorithms.py divergence --data-dir DIR` at commit {made}; every round is a row of"
+        f"\n`python -m bench.algorithms divergence --data-dir DIR` at commit {made}; every round is a row of"
         " [divergence.csv](divergence.csv).\n"
     )
     return "\n".join(lines)

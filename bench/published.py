@@ -1,6 +1,6 @@
 """The published jobs, FedMNIST and FedCIFAR10, at full length.
 
-    python bench/published.py --data-dir DIR --csv docs/results/fedmnist.csv
+    python -m bench.published --data-dir DIR --csv docs/results/fedmnist.csv
 
 runs FedMNIST with 11 ranks, 500 rounds, seeds 0, 1, 2 and densities 1 and 0.1, then FedCIFAR10 for 50 rounds with both,
 and appends a row to the CSV file as each job ends; jobs that have a row already are left out, so an interrupted series
@@ -8,15 +8,13 @@ goes on where it stopped. At the end it prints the means over seeds.
 """
 
 import argparse
-import csv
-import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections import defaultdict
 from pathlib import Path
 from statistics import mean
+
+from bench.jobs import ended
+from bench.rows import append, find, read
 
 KEY = ("dataset", "algorithm", "density", "bits", "rounds", "seed", "ranks")
 FIGURES = (
@@ -28,7 +26,7 @@ FIGURES = (
     "seconds",
     "startup_seconds",
 )
-SOURCE = ("commit", "started", "cpu")
+COLUMNS = (*KEY, *FIGURES, "commit", "started", "cpu")
 
 
 def main() -> None:
@@ -54,8 +52,8 @@ def main() -> None:
     ]
     for job in jobs:
         full = {"algorithm": "fedcomloc-com", "bits": 32, "ranks": arguments.ranks} | job
-        if tuple(str(full[name]) for name in KEY) not in rows_by_key(arguments.csv):
-            append(arguments.csv, full | run(full, arguments.data_dir))
+        if find(arguments.csv, {name: full[name] for name in KEY}) is None:
+            append(arguments.csv, COLUMNS, [full | run(full, arguments.data_dir)])
     print_means(arguments.csv)
 
 
@@ -63,15 +61,9 @@ def run(job: dict[str, object], data_dir: str) -> dict[str, object]:
     """Run one job under mpirun; return its figures and what made them."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "run")
-        flags = [f"--{name}={value}" for name, value in job.items() if name != "ranks"]
-        command = ["mpirun", "-n", str(job["ranks"]), sys.executable, "-m", "fedcomloc_mpi.train", *flags]
-        command += [f"--data-dir={data_dir}", f"--out={out}"]
-        source = {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
-        code = subprocess.run(command, env=os.environ | source).returncode
-        if code not in (0, 3):  # 3: diverged, which is a result
-            sys.exit(code)
-        summary = json.loads((out / "summary.json").read_text())
-        environment = json.loads((out / "environment.json").read_text())
+        options = {name: value for name, value in job.items() if name != "ranks"}
+        finished = ended(options | {"data_dir": data_dir, "out": out}, int(str(job["ranks"])))
+    summary = finished.summary
     return {
         "status": summary["status"],
         "accuracy": summary["last_accuracy"],
@@ -80,34 +72,14 @@ def run(job: dict[str, object], data_dir: str) -> dict[str, object]:
         "downlink_bytes": summary["downlink"]["payload_bytes"],
         "seconds": round(summary["seconds"]["total"], 1),
         "startup_seconds": round(summary["seconds"]["startup"], 1),
-        "commit": environment["source_version"],
-        "started": environment["started"],
-        "cpu": environment["cpu"],
+        **finished.source(),
     }
-
-
-def rows_by_key(path: Path) -> dict[tuple[str, ...], dict[str, str]]:
-    """Return the rows of the CSV file by what they were asked to run."""
-    if not path.exists():
-        return {}
-    with path.open(newline="") as file:
-        return {tuple(row[name] for name in KEY): row for row in csv.DictReader(file)}
-
-
-def append(path: Path, row: dict[str, object]) -> None:
-    """Append a row, after a header if the file is new."""
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, [*KEY, *FIGURES, *SOURCE])
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 def print_means(path: Path) -> None:
     """Print a Markdown table of means over seeds."""
     groups = defaultdict(list)
-    for row in rows_by_key(path).values():
+    for row in read(path):
         groups[row["dataset"], row["density"], row["rounds"], row["ranks"]].append(row)
     print("| data set | density | rounds | ranks | seeds | accuracy | of C(x) | MB up | MB down | seconds |")
     print("|---|---|---|---|---|---|---|---|---|---|")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.mpirun import ROOT, clean_environment, launcher, mpirun
+from tests.reporting.folders import run_folder
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MODULE = "fedcomloc_mpi.train"
@@ -27,7 +28,8 @@ def commands(language: str) -> list[str]:
 
 TRAINING = [command for command in commands("console") if command.startswith("mpirun ")]
 INSTALL = [command for command in commands("console") if " pip install " in command]
-CHEAP = [command for command in commands("console") if command not in TRAINING + INSTALL]
+REPORT = [command for command in commands("console") if "fedcomloc_mpi.report" in command]
+CHEAP = [command for command in commands("console") if command not in TRAINING + INSTALL + REPORT]
 
 
 def test_readme_has_no_other_blocks() -> None:
@@ -35,6 +37,7 @@ def test_readme_has_no_other_blocks() -> None:
     assert commands("sh") == ["make train", "make test"]
     assert TRAINING
     assert INSTALL
+    assert REPORT
     assert CHEAP
 
 
@@ -43,21 +46,35 @@ def test_ci_runs_the_long_commands() -> None:
     assert set(commands("sh")) <= set(lines)
 
 
-@pytest.mark.parametrize("command", CHEAP)
-def test_cheap_command(command: str, tmp_path: Path) -> None:
+def run_python(command: str, folder: Path) -> str:
+    """Run a command that starts with `python` in a folder; return what it printed."""
     words = shlex.split(command)
     assert words[0] == "python"
     done = subprocess.run(
         [sys.executable, *words[1:]],
-        cwd=tmp_path,
+        cwd=folder,
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout
+    return done.stdout
+
+
+@pytest.mark.parametrize("command", CHEAP)
+def test_cheap_command(command: str, tmp_path: Path) -> None:
+    assert run_python(command, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", REPORT)
+def test_report_command(command: str, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        run_folder(tmp_path / "runs" / str(seed), seed=seed)
+    assert "seed 1" in run_python(command, tmp_path)
+    written = {path.name for path in (tmp_path / "report").iterdir()}
+    assert written >= {"report.html", "rounds.csv", "accuracy.png", "accuracy.svg"}
 
 
 @pytest.mark.parametrize("command", TRAINING)
