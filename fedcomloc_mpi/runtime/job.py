@@ -45,6 +45,7 @@ from fedcomloc_mpi.runtime.training_data import TrainingData, attempt, read_trai
 from fedcomloc_mpi.transport.exchange import Exchange
 from fedcomloc_mpi.transport.registry import EXCHANGES
 from fedcomloc_mpi.transport.report import NOTHING_SAVED
+from fedcomloc_mpi.transport.survival import refuse_without_ulfm
 from fedcomloc_mpi.transport.wait import guarded, wait_all
 from fedcomloc_mpi.transport.watchdog import Watchdog, starting
 from fedcomloc_mpi.transport.world import SERVER, World, library_version, open_world
@@ -94,10 +95,13 @@ def run(
     """
     started = time.monotonic() if started is None else started
     check_own(config, model, dataset)
+    lossy = config.runtime.on_rank_loss == "continue"
+    if lossy:
+        refuse_without_ulfm()
     with guarded(starting(comm.rank)):
         world = open_world(comm)
     torch.set_num_threads(config.runtime.threads)
-    watchdog = Watchdog(world, config.runtime.round_timeout)
+    watchdog = Watchdog(world, config.runtime.round_timeout, look_for_losses=lossy)
     with SignalWatch() as signals, guarded(watchdog.start_up(limited=not config.data.download)):
         if config.runtime.resume is None:
             attempt(world, (lambda: check_out(config.runtime.out)) if world.is_server else None)
@@ -131,6 +135,7 @@ def _client_state(setup: Setup) -> ClientState:
         config.data.cohort,
         algorithm.uplink_vectors,
         config.runtime.state_dir,
+        journal=config.runtime.on_rank_loss == "continue",
     )
 
 
@@ -233,6 +238,7 @@ def _lead(job: _Job, located: Located, written: RunFiles, started: float) -> End
             job.watchdog,
             saver,
             start,
+            written.add_lost,
         )
         if located.round is None:
             saver.save_start(server.state)
@@ -241,10 +247,17 @@ def _lead(job: _Job, located: Located, written: RunFiles, started: float) -> End
             outcome = Outcome(status, start.round)
         else:
             outcome = server.run()
-    with guarded(job.watchdog.wait):
-        saver.publish(by_leader(world, gather_saved(world, NOTHING_SAVED)))
-        ending = _end(setup, job.exchange, outcome, written.folder)
-        control_sum = _control_sum(setup, job.state, outcome.rounds)
+    while True:
+        try:
+            with guarded(job.watchdog.wait):
+                saver.publish(by_leader(world, gather_saved(world, NOTHING_SAVED)))
+                ending = _end(setup, job.exchange, outcome, written.folder)
+                control_sum = _control_sum(setup, job.state, outcome.rounds)
+                server.leave()
+            break
+        except MPI.Exception as error:
+            server.outlive(error)
+    summary.lost_ranks += [{"rank": lost.rank, "round": outcome.rounds} for lost in server.lost]
     if ending.status is Status.INTERRUPTED:
         # For the summary only: the records are to be those of a run that was never interrupted.
         figures = server.evaluate_models()
@@ -295,27 +308,31 @@ def _participate(job: _Job) -> Ending:
     attempt(setup.world, None)
     inputs, labels = torch.from_numpy(data.inputs), torch.from_numpy(data.labels)
     over, folder = _tell(setup.world, False, None)
-    saved = NOTHING_SAVED
+    client = ClientRank(
+        setup,
+        job.exchange,
+        job.state,
+        inputs,
+        labels,
+        data.partition,
+        Stopwatch(CLIENT_PARTS, job.clock),
+        job.signals,
+        job.watchdog,
+        NodeSaver(folder, setup, job.state, job.start.held),
+        job.start,
+    )
     if not over:
-        client = ClientRank(
-            setup,
-            job.exchange,
-            job.state,
-            inputs,
-            labels,
-            data.partition,
-            Stopwatch(CLIENT_PARTS, job.clock),
-            job.signals,
-            job.watchdog,
-            NodeSaver(folder, setup, job.state, job.start.held),
-            job.start,
-        )
-        saved = client.run()
-    with guarded(job.watchdog.wait):
-        gather_saved(setup.world, saved)
-        ending = _end(setup, job.exchange, None, None)
-        _control_sum(setup, job.state, ending.rounds)
-    return ending
+        client.run()
+    while True:
+        try:
+            with guarded(job.watchdog.wait):
+                gather_saved(setup.world, client.saved)
+                ending = _end(setup, job.exchange, None, None)
+                _control_sum(setup, job.state, ending.rounds)
+                client.leave()
+            return ending
+        except MPI.Exception as error:
+            client.outlive(error)
 
 
 def _tell(world: World, over: bool, checkpoints: Path | None) -> tuple[bool, Path]:
@@ -352,7 +369,7 @@ def _control_sum(setup: Setup, state: ClientState, rounds: int) -> dict[str, flo
     if not vectors:
         return None
     taken_part = np.unique([setup.cohort(number) for number in range(1, rounds + 1)]).astype(np.int64)
-    home = np.array([home_node(client, world.node_of) for client in taken_part.tolist()], dtype=np.int64)
+    home = np.array([home_node(client, world.homes) for client in taken_part.tolist()], dtype=np.int64)
     here = taken_part[home == world.node_of[world.rank]] if world.leads_node else taken_part[:0]
     mine = np.zeros((vectors, setup.layout.size))
     state.add_to(mine, here, setup.weights)

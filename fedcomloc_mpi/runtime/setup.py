@@ -101,7 +101,7 @@ class Setup:
             cohort,
             weights,
             work,
-            assign(cohort, self.world.node_of, work, speeds),
+            assign(cohort, self.world.node_of, work, speeds, self.world.homes),
         )
 
 
