@@ -3,7 +3,7 @@
 `python -m tests.run [--tier NAME]... [-- PYTEST-ARGUMENT...]` from the root of the checkout. Tiers:
 
     lint     ruff check, ruff format --check, mypy, shellcheck
-    plain    the tests that are not marked mpi, in one process
+    plain    the tests that are not marked mpi; on several cores as several processes, file by file
     mpi2     the tests marked mpi, under mpirun -n 2; every rank must pass
     mpi4     the same under mpirun -n 4
 
@@ -13,6 +13,7 @@ is not counted as skipped. The exit code is 0 if nothing failed and something pa
 
 import argparse
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -28,6 +29,8 @@ MPI_TIERS = {"mpi2": 2, "mpi4": 4}
 TIERS = ("lint", "plain", *MPI_TIERS)
 TIER_SECONDS = 1800
 END_SECONDS = 15
+# More jobs at once, of up to 11 ranks each, would run into their time limits.
+LARGEST_SPLIT = 4
 
 
 @dataclass
@@ -86,13 +89,19 @@ def run_pytest(ranks: int, arguments: Sequence[str]) -> Outcomes:
     with tempfile.TemporaryDirectory(prefix="fedcomloc tests ") as folder:
         command = [sys.executable, "-m", "tests.outcomes", folder, str(ranks)]
         if ranks == 1:
-            command += ["-m", "not mpi", "--durations=10"]
+            command += ["-m", "not mpi", "--durations=10", *split_over_cores()]
         else:
             # A test that hangs in MPI never returns to Python, where a signal's handler would run.
             command = [launcher(), "-n", str(ranks), *command]
             command += ["-m", "mpi", "--with-mpi", "--timeout-method=thread", "-p", "no:cacheprovider"]
         code = run_command([*command, *arguments])
         return merge([rank_events(Path(folder) / f"rank-{rank}.jsonl") for rank in range(ranks)], code)
+
+
+def split_over_cores() -> list[str]:
+    """Return pytest-xdist's options: a file's tests stay together, as they share jobs, which are what takes long."""
+    workers = min(LARGEST_SPLIT, len(os.sched_getaffinity(0)))
+    return ["-n", str(workers), "--dist=loadfile", "--no-loadscope-reorder"] if workers > 1 else []
 
 
 def rank_events(path: Path) -> list[dict[str, str]]:

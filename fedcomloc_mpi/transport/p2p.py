@@ -4,6 +4,7 @@ Nothing is relayed, what a link carries is what its rank sends and receives, and
 soon as they come, while other ranks still compute.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
@@ -38,7 +39,7 @@ class PointToPointExchange(Exchange):
     def __init__(self, world: World, watchdog: Watchdog, *numbers: int, **named: int) -> None:
         super().__init__(world, watchdog, *numbers, **named)
         # Sending and receiving take different times, and so do a round's first arrival and those that follow.
-        self._usual = {kind: Usual() for kind in ("send", "first", "next", "receive")}
+        self._usual: dict[str, Usual] = defaultdict(Usual)
 
     def _prepare(self) -> None:
         super()._prepare()
@@ -56,14 +57,14 @@ class PointToPointExchange(Exchange):
         comm, ranks = self._world.comm, range(1, self._world.size)
         sizes = [RankReport.size(count, self._parts, self._uplink_vectors) for count in clients]
         headers = [np.empty(size, dtype=np.uint8) for size in sizes]
-        receives = _Outstanding(self._watchdog, self._usual["first"])
+        receives = _Outstanding(self._watchdog, self._usual["first"], self._watchdog.local_steps)
         for rank in ranks:
             receives.add(rank, [comm.Irecv(headers[rank], source=rank, tag=REPORT_TAG)])
         reports: dict[int, RankReport] = {}  # of ranks whose messages are under way
         while receives.ranks:
             with receiving if reports else nullcontext():
                 finished = receives.wait_for_some()
-            receives.usual = self._usual["next"]
+            receives.usual, receives.work = self._usual["next"], 1
             for rank in finished:
                 if rank not in reports:
                     reports[rank] = report = RankReport.unpack(
@@ -91,7 +92,7 @@ class PointToPointExchange(Exchange):
 
     def receive_downlink(self) -> Downlink:
         comm = self._world.comm
-        receives = _Outstanding(self._watchdog, self._usual["receive"])
+        receives = _Outstanding(self._watchdog, self._usual["receive"], self._watchdog.local_steps)
         receives.add(SERVER, [comm.Irecv(self._header, source=SERVER, tag=HEADER_TAG)])
         receives.wait()
         self.meter.downlink += self._header.nbytes
@@ -99,7 +100,7 @@ class PointToPointExchange(Exchange):
         if command is Command.ABANDON:
             return Downlink(command, [], speeds)
         payload = self._broadcast_buffer(sum(lengths))
-        receives.usual = self._usual["send"]  # it is on its way
+        receives.usual, receives.work = self._usual["broadcast"], 1  # it is on its way
         receives.add(SERVER, start_receive(comm, payload, SERVER, BROADCAST_TAG, self._chunk_bytes))
         receives.wait()
         self.meter.downlink += payload.size
@@ -109,9 +110,9 @@ class PointToPointExchange(Exchange):
 class _Outstanding:
     """Requests by the rank at their other end."""
 
-    def __init__(self, watchdog: Watchdog, usual: Usual) -> None:
-        """`usual`: what a wait for some of them usually takes."""
-        self.usual = usual
+    def __init__(self, watchdog: Watchdog, usual: Usual, work: int = 1) -> None:
+        """`usual`: what a wait for some of them usually takes, with so much `work`."""
+        self.usual, self.work = usual, work
         self._watchdog = watchdog
         self._requests: list[MPI.Request] = []
         self._owners: list[int] = []
@@ -132,7 +133,7 @@ class _Outstanding:
 
     def wait_for_some(self) -> list[int]:
         """Wait until some rank's requests are all complete; return such ranks, in the order of completion."""
-        patience = Patience(self._watchdog.wait(lambda: self.ranks), self.usual)
+        patience = Patience(self._watchdog.wait(lambda: self.ranks), self.usual, self.work)
         while True:
             done = MPI.Request.Testsome(self._requests) or []
             if done:

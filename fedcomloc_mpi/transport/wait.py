@@ -20,6 +20,9 @@ _SHARE_OF_WAIT = 1 / 16
 _SHORTEST_SLEEP = 50e-6
 # The inner ranks of a broadcast tree forward only while they test: this bounds the delay at each of its levels.
 _LONGEST_SLEEP = 4e-3
+# The first sleep ends this many mean distances before the usual end. The watchdog's questions are answered in time.
+_DISTANCES = 3
+_LONGEST_FIRST_SLEEP = 0.25
 
 _guards: list[Callable[[], Between]] = []
 
@@ -35,18 +38,21 @@ def guarded(guard: Callable[[], Between]) -> Iterator[None]:
 
 
 def wait_all(
-    requests: Sequence[MPI.Request], between: Between | None = None, usual: "Usual | None" = None
+    requests: Sequence[MPI.Request],
+    between: Between | None = None,
+    usual: "Usual | None" = None,
+    work: float = 1.0,
 ) -> None:
     """Return when all `requests` are complete (MPI_Testall), sleeping as `Patience` does between tests.
 
     `between` is called before every sleep; it may raise to give up waiting. Without it that of the innermost `guarded`
-    block is used. `usual` is what waits like this one take, and learns from it. Errors of MPI are raised as
-    MPI.Exception.
+    block is used. `usual` is what waits like this one take with so much `work`, and learns from it. Errors of MPI are
+    raised as MPI.Exception.
     """
     requests = list(requests)
     if MPI.Request.Testall(requests):
         return
-    patience = Patience(_guards[-1]() if between is None and _guards else between, usual)
+    patience = Patience(_guards[-1]() if between is None and _guards else between, usual, work)
     while True:
         patience.sleep()
         if MPI.Request.Testall(requests):
@@ -55,25 +61,44 @@ def wait_all(
 
 
 class Usual:
-    """How long waits of one kind usually take: a running mean that halves the weight of the past every time."""
+    """How long waits of one kind usually take: a running mean, and the mean distance from it (as in RFC 6298).
 
-    seconds = 0.0
+    Where a wait depends on how much work others do, it is measured per unit of `work`, of any kind.
+    """
 
-    def add(self, seconds: float) -> None:
+    def __init__(self) -> None:
+        self._mean = self._distance = 0.0
+
+    def add(self, seconds: float, work: float = 1.0) -> None:
         """Learn from a wait."""
-        self.seconds = (self.seconds + seconds) / 2 if self.seconds else seconds
+        each = seconds / work
+        if not self._mean:
+            self._mean, self._distance = each, each / 2
+            return
+        self._distance += (abs(each - self._mean) - self._distance) / 4
+        self._mean += (each - self._mean) / 4
+
+    def seconds(self, work: float = 1.0) -> float:
+        """Return what such a wait usually takes."""
+        return self._mean * work
+
+    def at_least(self, work: float = 1.0) -> float:
+        """Return the seconds before which such a wait hardly ever ends; 0 if nothing is known."""
+        return max(0.0, self._mean - _DISTANCES * self._distance) * work
 
 
 class Patience:
     """The sleeps of one wait: a sixteenth of the time waited so far, or of what such waits usually take if it is more.
 
-    At least 50 us and at most 4 ms. Without what is usual, the first milliseconds of a wait would cost most tests.
+    At least 50 us and at most 4 ms, but the first one until shortly before the wait usually ends. Without what is
+    usual, the first milliseconds of a wait would cost most tests.
     """
 
-    def __init__(self, between: Between | None = None, usual: Usual | None = None) -> None:
+    def __init__(self, between: Between | None = None, usual: Usual | None = None, work: float = 1.0) -> None:
         """Start waiting; `between` is called before every sleep and may raise to give up."""
-        self._between, self._usual = between, usual
+        self._between, self._usual, self._work = between, usual, work
         self._since = time.monotonic()
+        self._first = 0.0 if usual is None else min(usual.at_least(work), _LONGEST_FIRST_SLEEP)
 
     def sleep(self) -> None:
         """Sleep once."""
@@ -81,10 +106,12 @@ class Patience:
             self._between()
         waited = time.monotonic() - self._since
         if self._usual is not None:
-            waited = max(waited, self._usual.seconds)
-        time.sleep(min(max(waited * _SHARE_OF_WAIT, _SHORTEST_SLEEP), _LONGEST_SLEEP))
+            waited = max(waited, self._usual.seconds(self._work))
+        usual_sleep = min(max(waited * _SHARE_OF_WAIT, _SHORTEST_SLEEP), _LONGEST_SLEEP)
+        time.sleep(max(self._first, usual_sleep))
+        self._first = 0.0
 
     def end(self) -> None:
         """Learn from the wait that it is over."""
         if self._usual is not None:
-            self._usual.add(time.monotonic() - self._since)
+            self._usual.add(time.monotonic() - self._since, self._work)

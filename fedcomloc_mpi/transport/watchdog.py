@@ -34,7 +34,7 @@ class Watchdog:
     """Limits the waits of one rank.
 
     limit: seconds that a rank waits within a round; None: 10 times the slowest round so far, or what that would have
-    taken with the local steps of this round, at least 300; an hour in the first round.
+    taken with the local steps of this round, at least 300; an hour in the first round. `local_steps`: of this round.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Watchdog:
         self._world, self._given, self._clock = world, limit, clock
         self._look_for_losses = look_for_losses
         self._slowest = self._slowest_step = 0.0
-        self._steps = 1
+        self.local_steps = 1
 
     @property
     def limit(self) -> float:
@@ -57,18 +57,18 @@ class Watchdog:
             return self._given + (0 if self._world.is_server else _CLIENT_SECONDS)
         limit = FIRST_ROUND
         if self._slowest:
-            expected = max(self._slowest, self._slowest_step * self._steps)
+            expected = max(self._slowest, self._slowest_step * self.local_steps)
             limit = max(SHORTEST_DEFAULT, _DEFAULT_FACTOR * expected)
         return limit if self._world.is_server else _CLIENT_FACTOR * limit + _CLIENT_SECONDS
 
     def begin_round(self, local_steps: int) -> None:
         """Learn how long a round is to be, in local steps."""
-        self._steps = local_steps
+        self.local_steps = local_steps
 
     def end_round(self, seconds: float) -> None:
         """Learn how long the round has taken."""
         self._slowest = max(self._slowest, seconds)
-        self._slowest_step = max(self._slowest_step, seconds / self._steps)
+        self._slowest_step = max(self._slowest_step, seconds / self.local_steps)
 
     def wait(self, waited_for: Callable[[], Sequence[int]] | None = None) -> Between:
         """Begin a wait; return what is to be called between tests for its end, and raises RankLost.

@@ -61,7 +61,7 @@ def test_a_wait_that_usually_takes_long_is_tested_seldom(sleeps: list[float]) ->
 
         wait_all([request], between, usual)
         counts.append(len(sleeps) - before)
-        assert usual.seconds == pytest.approx(0.02, rel=0.15)
+        assert usual.seconds() == pytest.approx(0.02, rel=0.15)
     assert counts[0] > 60
     assert max(counts[1:]) <= 18
 
@@ -99,6 +99,30 @@ def test_between_may_give_up(sleeps: list[float]) -> None:
         wait_all([request], between)
     request.Complete()
     wait_all([request])
+
+
+def test_the_first_sleep_of_a_steady_wait_lasts_almost_to_its_end(sleeps: list[float]) -> None:
+    usual = Usual()
+    for work in (1, 2, 1, 4, 2, 1, 1, 3, 1):
+        request, until = pending_request(), sum(sleeps) + 0.05 * work
+        before = len(sleeps)
+
+        def between(request: MPI.Grequest = request, until: float = until) -> None:
+            if sum(sleeps) >= until:
+                request.Complete()
+
+        wait_all([request], between, usual, work)
+    assert usual.seconds(3) == pytest.approx(0.15, rel=0.1)
+    assert 0.025 < sleeps[before] < 0.05
+    assert len(sleeps) - before < 8
+
+
+def test_little_is_expected_of_waits_that_differ() -> None:
+    usual = Usual()
+    assert usual.seconds() == usual.at_least() == 0
+    for seconds in [0.1, 0.001] * 20:
+        usual.add(seconds)
+    assert usual.at_least() == 0 < usual.seconds()
 
 
 @pytest.mark.mpi(min_size=2)
