@@ -1,8 +1,8 @@
 """A SLURM of three nodes on one machine, for tests: its own key, ports and folders, nothing in /etc; needs root.
 
-    with Slurm(folder) as slurm:
-        job = slurm.sbatch("launch/slurm_cpu.sbatch", "--rounds", "2", options=["--nodes=3"])
-        slurm.wait(job, 60)
+with Slurm(folder) as slurm:
+    job = slurm.sbatch("launch/slurm_cpu.sbatch", "--rounds", "2", options=["--nodes=3"])
+    slurm.wait(job, 60)
 """
 
 import os
@@ -80,9 +80,9 @@ class Slurm:
                 nodes=NODES,
             )
         )
-        # GPUs by name only: what a batch job asks for and is given, without a device.
-        for number in range(2):
-            (self._folder / f"gpu{number}").touch()
+        # GPUs by name only: what a batch job asks for and is given.
+        for number, device in enumerate(("/dev/null", "/dev/zero")):
+            (self._folder / f"gpu{number}").symlink_to(device)
         (self._folder / "gres.conf").write_text(f"Name=gpu File={self._folder}/gpu[0-1]\n")
         with self._stack:
             self._start_daemons()
@@ -99,7 +99,9 @@ class Slurm:
         finally:
             self._stack.close()
 
-    def run(self, *command: str, check: bool = True, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> str:
+    def run(
+        self, *command: str, check: bool = True, cwd: Path = ROOT, env: Mapping[str, str] | None = None
+    ) -> str:
         """Run one of SLURM's commands and return its output."""
         done = subprocess.run(
             command,
