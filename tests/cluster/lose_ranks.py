@@ -1,10 +1,11 @@
 """Run `fedcomloc_mpi.train` with ranks that are killed (SIGKILL).
 
-    mpirun --with-ft ulfm -n 11 python tests/cluster/lose_ranks.py RANK:ROUND:WHEN[,...] FLAG...
+    mpirun --with-ft ulfm -n 11 python tests/cluster/lose_ranks.py NODES RANK:ROUND:WHEN[,...] FLAG...
 
-WHEN: local, as the rank begins a client's local steps; commit, as it begins to update a client's control variates;
-committed, when it has computed what they become, and not yet written it; downlink, as it begins to wait for a
-broadcast; sending, as it (the server) begins to send one.
+Rank r believes that it is on node r mod NODES.
+A rank dies in the first round from ROUND on in which it comes to WHEN: local, as it begins a client's local steps;
+commit, as it begins to update a client's control variates; committed, when it has computed what they become, and not
+yet written it; downlink, as it begins to wait for a broadcast; sending, as it (the server) begins to send one.
 """
 
 import os
@@ -13,8 +14,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from fedcomloc_mpi import train
 from fedcomloc_mpi.transport.launcher import launched_rank
+from tests.jobs import nodes
 
 
 def die() -> None:
@@ -44,7 +45,7 @@ def install(round: int, when: str) -> None:
         setattr(owner, function, changed)
 
     def here(current: int) -> bool:
-        return current == round
+        return current >= round
 
     for algorithm in ALGORITHMS.values():
         around(algorithm, "aggregate", lambda current: False)
@@ -60,12 +61,12 @@ def install(round: int, when: str) -> None:
         around(exchange, "send_downlink", here if when == "sending" else lambda current: False)
 
 
-def main(faults: str, *flags: str) -> int:
-    for fault in filter(None, faults.split(",")):
+def main(node_count: str, faults: str, *flags: str) -> int:
+    for fault in faults.split(","):
         rank, round, when = fault.split(":")
         if launched_rank() == int(rank):
             install(int(round), when)
-    return train.main(flags)
+    return nodes.main(int(node_count), *flags)
 
 
 if __name__ == "__main__":

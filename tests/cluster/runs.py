@@ -9,6 +9,7 @@ from tests.mpirun import mpirun
 # Rounds of some 50 ms, many enough to be interrupted among them.
 ROUNDS = 150
 SETTINGS = ["--clients", "20", "--cohort", "10", "--p", "0.1", "--eval-every", "10", "--seed", "5"]
+SHORT = [*SETTINGS, "--rounds", "24", "--checkpoint-every", "5"]
 REFERENCE = [*SETTINGS, "--rounds", str(ROUNDS), "--checkpoint-every", "10"]
 
 
@@ -45,3 +46,8 @@ def assert_same(folder: Path, other: Path) -> None:
         assert (folder / name).read_bytes() == (other / name).read_bytes(), name
     for each in (folder, other):
         assert read_json(each / "summary.json")["status"] == "finished"
+
+
+def output_of(folder: Path, job: int) -> str:
+    """What a batch job that was submitted in `folder` has printed."""
+    return "\n".join(path.read_text() for path in folder.glob(f"*-{job}.out"))

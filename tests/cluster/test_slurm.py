@@ -1,43 +1,17 @@
 """Batch jobs of launch/ under a SLURM of three nodes: several nodes, requeued, resumed, swept, mislaunched."""
 
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.runs import REFERENCE, ROUNDS, assert_same, read_json, rounds_done
+from tests.cluster.runs import REFERENCE, ROUNDS, assert_same, output_of, read_json, rounds_done
 from tests.cluster.slurm import Slurm
-from tests.mpirun import ROOT
 
 pytestmark = pytest.mark.timeout(300)
 
 THREE_NODES = ["--nodes=3", "--ntasks=4", "--ntasks-per-node=2"]
 FIRST_ROUNDS = ROUNDS // 3
-
-
-@pytest.fixture(scope="module")
-def slurm() -> Iterator[Slurm]:
-    folder = Path(tempfile.mkdtemp(prefix="fedcomloc-slurm-"))
-    try:
-        with Slurm(folder / "slurm") as running:
-            yield running
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A folder as users have it, with launch/ and .venv, where runs/ and the jobs' output go."""
-    (tmp_path / "launch").symlink_to(ROOT / "launch")
-    (tmp_path / ".venv").symlink_to(sys.prefix)
-    return tmp_path
-
-
-def output_of(checkout: Path, job: int) -> str:
-    return "\n".join(path.read_text() for path in checkout.glob(f"*-{job}.out"))
 
 
 @pytest.mark.parametrize("launch", ["mpirun", "srun"])
