@@ -7,7 +7,7 @@ MPIX_Comm_shrink.
 
 import faulthandler
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -84,7 +84,7 @@ def regroup(world: World, pinned: bool) -> tuple[list[int], list[LostRank]]:
     ]
     if SERVER not in kept:
         raise RankLost(f"{world.name(SERVER)} is lost: the job cannot go on without it")
-    homes = _homes(world, kept, pinned)
+    homes = surviving_homes(world, kept, pinned)
     world.keep(comm, node, kept)
     world.homes = homes
     return kept, lost
@@ -105,8 +105,8 @@ def _meet(comm: MPI.Intracomm, color: int) -> tuple[MPI.Intracomm, MPI.Comm]:
         faulthandler.cancel_dump_traceback_later()
 
 
-def _homes(world: World, kept: list[int], pinned: bool) -> tuple[int, ...]:
-    """Return the node of each client's state after a loss; see `World.homes`. Raises RankLost."""
+def surviving_homes(world: World, kept: Sequence[int], pinned: bool) -> tuple[int, ...]:
+    """Return `World.homes` for a world of which only the ranks `kept` are left; see `regroup`. Raises RankLost."""
     served = sorted({world.node_of[rank] for rank in kept if rank != SERVER})
     if not served:
         raise RankLost("every client rank is lost")
