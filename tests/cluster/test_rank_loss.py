@@ -8,7 +8,7 @@ from tests.cluster import sites
 from tests.cluster.runs import SHORT, assert_same, read_json, records, train_here
 from tests.mpirun import Job, RunningJob
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 LOSE_RANKS = Path(__file__).with_name("lose_ranks.py")
 LAST = 24
@@ -21,7 +21,7 @@ def lose(ranks: int, nodes: int, faults: str, *flags: str, cwd: Path) -> Job:
     command = [str(site.mpirun), "--with-ft", "ulfm", "-n", str(ranks), str(site.python), str(LOSE_RANKS)]
     settled = ["--on-rank-loss", "continue", "--out", "run"]
     with RunningJob([*command, str(nodes), faults, *SHORT, *flags, *settled], site.variables, cwd) as job:
-        return job.wait(150)
+        return job.wait(280)
 
 
 @pytest.fixture(scope="module")

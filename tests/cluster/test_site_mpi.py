@@ -9,7 +9,7 @@ from tests.cluster import sites
 from tests.cluster.runs import SHORT, assert_same, read_json
 from tests.mpirun import ROOT, RunningJob
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.mark.parametrize("exchange", ["collectives", "p2p"])
