@@ -10,7 +10,7 @@ VENV_PYTHON := .venv/bin/python
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-cluster soak fuzz lint bench clean
+.PHONY: help train test test-cluster results-quick soak fuzz lint bench clean
 
 help: ## Show this help
 	@echo 'Targets:'
@@ -36,14 +36,16 @@ soak: $(STAMP) ## Hit jobs at random points, 50 times and more; write docs/resul
 lint: $(STAMP) ## Run the linters alone
 	$(VENV_PYTHON) -m tests.run --tier lint
 
-fuzz: $(STAMP) ## Fuzz the C decoders with clang's libFuzzer and sanitizers (RUNS=1000000)
-	mkdir -p build/corpus
-	clang -std=c11 -g -O1 -ffp-contract=off -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -o build/fuzz_codec fuzz/fuzz_codec.c
-	$(VENV_PYTHON) -m fuzz.seeds build/seeds
-	build/fuzz_codec -runs=$(RUNS) -max_len=4096 -rss_limit_mb=1024 build/corpus build/seeds
+fuzz: $(STAMP) ## Fuzz the C decoders with clang's libFuzzer and sanitizers; write docs/results/reliability.md (RUNS=1000000)
+	$(VENV_PYTHON) -m fuzz.run $(RUNS) --write docs/results/reliability.md
 
 bench: $(STAMP) ## Measure what a round costs beyond the clients' computing (ARGS="--data-dir DIR", MNIST)
 	PATH="$(CURDIR)/.venv/bin:$$PATH" $(VENV_PYTHON) bench/overhead.py $(ARGS)
+
+results-quick: $(STAMP) ## The study of docs/results, small: 40 rounds, a quarter of an hour (ARGS="--data-dir DIR")
+	$(VENV_PYTHON) -m bench.paper --rounds 40 --seeds 0 --results build/results-quick/paper --runs build/results-quick/runs $(ARGS)
+	$(VENV_PYTHON) -m bench.paper_page --rounds 40 --seeds 0 --results build/results-quick/paper --title "The study, small"
+	$(VENV_PYTHON) -m bench.collectives --quick --csv build/results-quick/collectives.csv
 
 clean: ## Remove .venv, builds and caches (runs/ stays)
 	rm -rf .venv build dist fedcomloc_mpi.egg-info fedcomloc_mpi/kernels/_codec*.so .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -220,7 +220,7 @@ def comparison(rows: Sequence[dict[str, str]]) -> str:
         f" {', '.join(sorted({row['lr'] for row in rows}, key=float))}, with which its model reaches the highest test"
         " accuracy after the last round. Bytes are encoded messages, headers included; dense float32 models would be"
         f" {float(first['uplink_dense_bytes']) / 1e6:.0f} MB in each direction. Seconds are wall-clock time of the"
-        " rounds.\n",
+        " rounds; where other jobs ran beside some of them, compare methods by the rest.\n",
         "| method | lr | accuracy | of C(x) | MB up | MB down | seconds |",
         "|---|---|---|---|---|---|---|",
     ]

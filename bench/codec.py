@@ -10,7 +10,8 @@ torch.topk with int32 indices and float32 values takes (GRACE's layout, 64 bits 
 or gaps and values, where they are installed.
 
 Columns: bits per kept entry of the whole message, of its indices, the latter over log2 C(d, k); nanoseconds of CPU time
-to encode, selection included, per entry and per kept entry; to decode into a float64 sum, likewise. The fastest of
+to encode, selection included, per entry and per kept entry; to decode into a float64 sum, likewise; to decode into a
+float32 vector, per entry. The fastest of
 several repeats in one process with one thread counts: compare rows of one table only.
 """
 
@@ -32,7 +33,7 @@ from fedcomloc_mpi.compressors import Compressed, Compressor, Identity, kept_ent
 from fedcomloc_mpi.compressors.composed import TopKQuantize
 from fedcomloc_mpi.compressors.topk import TopK
 from fedcomloc_mpi.layout import Layout
-from fedcomloc_mpi.wire import Reference, available, decode_add, encode, names, numbered
+from fedcomloc_mpi.wire import Reference, available, decode_add, decode_into, encode, names, numbered
 from fedcomloc_mpi.wire.coders import index_part, value_part
 
 INDICES_AT = 20  # bytes of the value section and of the index section in the header
@@ -53,6 +54,7 @@ class Row:
     encode_per_kept: float
     decode_per_entry: float
     decode_per_kept: float
+    fill_per_entry: float
 
 
 def optional(name: str) -> ModuleType | None:
@@ -79,14 +81,29 @@ def row(
     k: int,
     method: str,
     sizes: tuple[int, float],
-    ns: tuple[float, float],
-    lossless: bool = True,
+    ns: tuple[float, float, float],
 ) -> Row:
-    """Put figures in relation. sizes: bytes of the message and of its indices; ns: to encode and to decode."""
+    """Put figures in relation.
+
+    sizes: bytes of the message and of its indices; ns: to encode, to decode into a sum, to decode into a vector.
+    """
     bound = (math.lgamma(d + 1) - math.lgamma(k + 1) - math.lgamma(d - k + 1)) / math.log(2) if k < d else 0.0
     total, index = (8 * size for size in sizes)
     over = 100 * (index / bound - 1) if bound and not math.isnan(index) else math.nan
-    return Row(source, d, k, method, total / k, index / k, over, ns[0] / d, ns[0] / k, ns[1] / d, ns[1] / k)
+    return Row(
+        source,
+        d,
+        k,
+        method,
+        total / k,
+        index / k,
+        over,
+        ns[0] / d,
+        ns[0] / k,
+        ns[1] / d,
+        ns[1] / k,
+        ns[2] / d,
+    )
 
 
 def ours(
@@ -106,10 +123,11 @@ def ours(
         message = encode(compressed, reference, coders)
     except ValueError:
         return None
-    total = np.zeros(layout.size)
+    total, filled = np.zeros(layout.size), np.empty(layout.size, dtype=np.float32)
     ns = (
         fastest(lambda: encode(compressor.compress(vector, 1, held), reference, coders), repeats),
         fastest(lambda: decode_add(message.data, layout, reference, total), repeats),
+        fastest(lambda: decode_into(message.data, layout, reference, filled), repeats),
     )
     index_bytes = int.from_bytes(message.data[INDICES_AT + 4 : INDICES_AT + 8].tobytes(), "little")
     carried = int.from_bytes(message.data[16:20].tobytes(), "little")
@@ -126,7 +144,11 @@ def torch_topk(source: str, vector: np.ndarray, k: int, repeats: int) -> Row:
         return indices.to(torch.int32), tensor[indices]
 
     indices, values = send()
-    ns = fastest(send, repeats), fastest(lambda: total.index_add_(0, indices, values.double()), repeats)
+    ns = (
+        fastest(send, repeats),
+        fastest(lambda: total.index_add_(0, indices, values.double()), repeats),
+        fastest(lambda: torch.zeros(vector.size).scatter_(0, indices.long(), values), repeats),
+    )
     return row(source, vector.size, k, "torch.topk, int32 + float32 (GRACE)", (8 * k, 4 * k), ns)
 
 
@@ -135,8 +157,13 @@ def general_purpose(source: str, vector: np.ndarray, k: int, repeats: int) -> It
     zstandard, pcodec = optional("zstandard"), optional("pcodec")
     size, total = vector.size, np.zeros(vector.size)
 
+    filled = np.empty(size, dtype=np.float32)
+
     def add(mask: np.ndarray, values: np.ndarray) -> None:
         kernels.accumulate(values, mask, 1.0, total)
+
+    def fill(mask: np.ndarray, values: np.ndarray) -> None:
+        kernels.scatter(values, mask, filled)
 
     if zstandard is not None:
         press, unpress = zstandard.ZstdCompressor(level=1), zstandard.ZstdDecompressor()
@@ -147,11 +174,15 @@ def general_purpose(source: str, vector: np.ndarray, k: int, repeats: int) -> It
 
         index, values = send_zstd()
 
-        def read_zstd() -> None:
+        def read_zstd(put: Callable[[np.ndarray, np.ndarray], None]) -> None:
             mask = np.frombuffer(unpress.decompress(index), dtype=np.uint8)
-            add(mask, np.frombuffer(unpress.decompress(values), dtype=np.float32))
+            put(mask, np.frombuffer(unpress.decompress(values), dtype=np.float32))
 
-        ns = fastest(send_zstd, repeats), fastest(read_zstd, repeats)
+        ns = (
+            fastest(send_zstd, repeats),
+            fastest(lambda: read_zstd(add), repeats),
+            fastest(lambda: read_zstd(fill), repeats),
+        )
         yield row(
             source, size, k, "select, zstd-1 on bitmap and values", (len(index) + len(values), len(index)), ns
         )
@@ -168,12 +199,16 @@ def general_purpose(source: str, vector: np.ndarray, k: int, repeats: int) -> It
 
         index, values = send_pcodec()
 
-        def read_pcodec() -> None:
+        def read_pcodec(put: Callable[[np.ndarray, np.ndarray], None]) -> None:
             mask = np.zeros((size + 7) // 8, dtype=np.uint8)
             kernels.flip(alone.simple_decompress(index), mask, size)
-            add(mask, alone.simple_decompress(values))
+            put(mask, alone.simple_decompress(values))
 
-        ns = fastest(send_pcodec, repeats), fastest(read_pcodec, repeats)
+        ns = (
+            fastest(send_pcodec, repeats),
+            fastest(lambda: read_pcodec(add), repeats),
+            fastest(lambda: read_pcodec(fill), repeats),
+        )
         yield row(
             source, size, k, "select, pcodec-8 on gaps and values", (len(index) + len(values), len(index)), ns
         )

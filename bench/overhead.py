@@ -3,8 +3,9 @@
     python bench/overhead.py --data-dir DIR
 
 starts FedMNIST jobs (fixed 10 local steps, 5 rounds of warm-up, then 50 that count) with 3 and 11 ranks, density 1 and
-0.1, and prints for each the CPU time of all ranks, without start-up and evaluation, over the CPU time inside the
-clients' steps (minibatch gradients and model updates); then what the excess consists of, in the same unit:
+0.1, by both exchanges, and prints for each the CPU time of all ranks, without start-up and evaluation, over the CPU
+time inside the clients' steps (minibatch gradients and model updates); then what the excess consists of, in the same
+unit:
 
     select   choosing and gathering what is kept         sum    averaging, and the server's new model
     codec    encoding and decoding, adding to the sum    MPI    exchanging messages, and waiting for them
@@ -14,6 +15,7 @@ CPU time is that of each process (CLOCK_PROCESS_CPUTIME_ID), so foreign load dis
 """
 
 import argparse
+import csv
 import json
 import os
 import subprocess
@@ -21,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +52,7 @@ def main() -> None:
     parser.add_argument("--data-dir", required=True, help="folder with MNIST")
     parser.add_argument("--ranks", type=int, nargs="+", default=[3, 11])
     parser.add_argument("--density", type=float, nargs="+", default=[1.0, 0.1])
+    parser.add_argument("--exchange", nargs="+", default=["collectives", "p2p"])
     parser.add_argument(
         "--repeats", type=int, default=3, help="jobs per row; the row with the median total counts"
     )
@@ -62,23 +66,26 @@ def main() -> None:
         work(json.loads(arguments.worker))
         return
     print(
-        f"{'ranks':>5} {'density':>7} {'total':>6} "
+        f"{'ranks':>5} {'density':>7} {'exchange':>11} {'total':>6} "
         + " ".join(f"{name:>6}" for name in COLUMNS)
         + "  step CPU s"
     )
-    for ranks in arguments.ranks:
-        for density in arguments.density:
-            options: dict[str, Any] = dict(option.split("=", 1) for option in arguments.options)
-            options |= {"density": density, "data_dir": os.path.abspath(arguments.data_dir)}
-            jobs = sorted(
-                (measure(ranks, options) for _ in range(arguments.repeats)), key=lambda job: job["total"]
-            )
-            for job in jobs:
-                if arguments.csv:
-                    record(Path(arguments.csv), ranks, density, job)
-            job = jobs[len(jobs) // 2]
-            shares = " ".join(f"{job[name]:6.3f}" for name in COLUMNS)
-            print(f"{ranks:>5} {density:>7} {job['total']:6.3f} {shares}  {job['steps']:10.2f}", flush=True)
+    given: dict[str, Any] = dict(option.split("=", 1) for option in arguments.options)
+    given["data_dir"] = os.path.abspath(arguments.data_dir)
+    for ranks, density, exchange in product(arguments.ranks, arguments.density, arguments.exchange):
+        options = given | {"density": density, "exchange": exchange}
+        jobs = sorted(
+            (measure(ranks, options) for _ in range(arguments.repeats)), key=lambda job: job["total"]
+        )
+        for job in jobs:
+            if arguments.csv:
+                record(Path(arguments.csv), ranks, options, job)
+        job = jobs[len(jobs) // 2]
+        shares = " ".join(f"{job[name]:6.3f}" for name in COLUMNS)
+        print(
+            f"{ranks:>5} {density:>7} {exchange:>11} {job['total']:6.3f} {shares}  {job['steps']:10.2f}",
+            flush=True,
+        )
 
 
 def measure(ranks: int, options: dict[str, Any]) -> dict[str, float]:
@@ -127,13 +134,15 @@ def work(options: dict[str, Any]) -> None:
     run(MPI.COMM_WORLD, make_config(**base | values), clock=time.process_time_ns)
 
 
-def record(path: Path, ranks: int, density: float, job: dict[str, float]) -> None:
+def record(path: Path, ranks: int, options: dict[str, Any], job: dict[str, float]) -> None:
     """Append a job to a CSV file, with a header if the file is new."""
-    header = "" if path.exists() else ",".join(["ranks", "density", *job]) + "\n"
-    with path.open("a") as file:
-        file.write(
-            header + ",".join([str(ranks), str(density), *(f"{value:.5f}" for value in job.values())]) + "\n"
-        )
+    named = {name: value for name, value in options.items() if name != "data_dir"}
+    row = {"ranks": ranks, **named, **{name: f"{value:.5f}" for name, value in job.items()}}
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, row)
+        if not file.tell():
+            writer.writeheader()
+        writer.writerow(row)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 from fedcomloc_mpi.kernels import BYTES, Mode, native
 
 
-def main(folder: Path) -> None:
+def write_seeds(folder: Path) -> None:
     """Write one file for each decoder and kind of symbols, with the bytes that fuzz_codec.c expects in front."""
     random = np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,4 +53,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    write_seeds(Path(sys.argv[1]))

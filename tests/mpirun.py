@@ -73,6 +73,7 @@ def clean_environment(changes: Mapping[str, str] | None = None) -> dict[str, str
         for name, value in os.environ.items()
         if not name.startswith(_LAUNCHER_VARIABLES) or name.startswith(_USER_VARIABLES)
     }
+    kept["CUDA_VISIBLE_DEVICES"] = ""  # only the CPU promises the same bits on any number of ranks
     kept["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
     return kept | dict(changes or {})
 

@@ -3,7 +3,7 @@
 A new one is a file with a class and a call of `register_algorithm`; see docs/extending.md.
 """
 
-from fedcomloc_mpi.algorithms.base import Algorithm, LocalProblem, Round, Vectors
+from fedcomloc_mpi.algorithms.base import Algorithm, LocalProblem, Round, Vectors, entrywise, runs_batched
 from fedcomloc_mpi.algorithms.fedavg import FedAvg, SparseFedAvg
 from fedcomloc_mpi.algorithms.fedcomloc import FedComLocCom, FedComLocGlobal, FedComLocLocal
 from fedcomloc_mpi.algorithms.feddyn import FedDyn
@@ -35,4 +35,14 @@ def register_algorithm(name: str, algorithm: type[Algorithm], method: Method) ->
     ALGORITHMS[name] = algorithm
 
 
-__all__ = ["ALGORITHMS", "Algorithm", "LocalProblem", "Round", "Vectors", "register_algorithm", "stepsize"]
+__all__ = [
+    "ALGORITHMS",
+    "Algorithm",
+    "LocalProblem",
+    "Round",
+    "Vectors",
+    "entrywise",
+    "register_algorithm",
+    "runs_batched",
+    "stepsize",
+]

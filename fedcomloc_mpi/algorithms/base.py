@@ -6,8 +6,9 @@ or stores more than one. The means that algorithms speak of may be weighted; see
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 from torch import Tensor
 
@@ -47,6 +48,25 @@ class LocalProblem(Protocol):
 
     def compress(self, model: Tensor) -> Tensor:
         """Return C(model) [d], decompressed; overwritten by the next call."""
+
+
+_Local = TypeVar("_Local", bound=Callable[..., None])
+
+
+def entrywise(local: _Local) -> _Local:
+    """Mark a method `local` that works entry by entry but for `gradient` and `compress`.
+
+    It may then be given several clients at once: `control`, `upload` and what the problem returns are [n, d], one row a
+    client, while the vectors of `broadcast` stay [d]. No sums, norms or shapes of these may be in it.
+    """
+    marked: Any = local
+    marked.entrywise = True
+    return local
+
+
+def runs_batched(algorithm: type["Algorithm"]) -> bool:
+    """Say whether the `local` of an algorithm, its own or inherited, is marked as `entrywise`."""
+    return bool(getattr(algorithm.local, "entrywise", False))
 
 
 class Algorithm(ABC):

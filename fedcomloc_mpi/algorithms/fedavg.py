@@ -1,11 +1,12 @@
 """FedAvg (McMahan et al., AISTATS 2017, arXiv 1602.05629, Algorithm 1) and sparseFedAvg."""
 
-from fedcomloc_mpi.algorithms.base import Algorithm, LocalProblem, Round, Vectors
+from fedcomloc_mpi.algorithms.base import Algorithm, LocalProblem, Round, Vectors, entrywise
 
 
 class FedAvg(Algorithm):
     """Local steps, then the mean of the local models; nobody keeps anything between rounds."""
 
+    @entrywise
     def local(
         self, round: Round, broadcast: Vectors, control: Vectors, problem: LocalProblem, upload: Vectors
     ) -> None:

@@ -3,7 +3,7 @@
 The three variants of the algorithm differ in where C acts. What is not repeated here is Scaffnew's.
 """
 
-from fedcomloc_mpi.algorithms.base import LocalProblem, Round, Vectors
+from fedcomloc_mpi.algorithms.base import LocalProblem, Round, Vectors, entrywise
 from fedcomloc_mpi.algorithms.scaffnew import Scaffnew
 
 
@@ -18,6 +18,7 @@ class FedComLocCom(Scaffnew):
 class FedComLocLocal(Scaffnew):
     """FedComLoc-Local: gradients are taken at the compressed model, while the local model itself stays as it is."""
 
+    @entrywise
     def local(
         self, round: Round, broadcast: Vectors, control: Vectors, problem: LocalProblem, upload: Vectors
     ) -> None:

@@ -4,7 +4,7 @@ from typing import ClassVar, Self
 
 from torch import Tensor
 
-from fedcomloc_mpi.algorithms.base import Algorithm, LocalProblem, Round, Vectors
+from fedcomloc_mpi.algorithms.base import Algorithm, LocalProblem, Round, Vectors, entrywise
 from fedcomloc_mpi.config import AlgorithmConfig
 
 
@@ -25,6 +25,7 @@ class FedDyn(Algorithm):
     def configured(cls, options: AlgorithmConfig) -> Self:
         return cls(options.feddyn_alpha)
 
+    @entrywise
     def local(
         self, round: Round, broadcast: Vectors, control: Vectors, problem: LocalProblem, upload: Vectors
     ) -> None:

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from fedcomloc_mpi.algorithms.base import Algorithm, LocalProblem, Round, Vectors
+from fedcomloc_mpi.algorithms.base import Algorithm, LocalProblem, Round, Vectors, entrywise
 
 
 class Scaffnew(Algorithm):
@@ -16,6 +16,7 @@ class Scaffnew(Algorithm):
 
     control_vectors: ClassVar[int] = 1
 
+    @entrywise
     def local(
         self, round: Round, broadcast: Vectors, control: Vectors, problem: LocalProblem, upload: Vectors
     ) -> None:

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from fedcomloc_mpi.algorithms.base import Algorithm, LocalProblem, Round, Vectors
+from fedcomloc_mpi.algorithms.base import Algorithm, LocalProblem, Round, Vectors, entrywise
 
 
 class Scaffold(Algorithm):
@@ -19,6 +19,7 @@ class Scaffold(Algorithm):
     uplink_references: ClassVar[tuple[int | None, ...]] = (0, None)
     downlink_references: ClassVar[tuple[int | None, ...]] = (0, 1)
 
+    @entrywise
     def local(
         self, round: Round, broadcast: Vectors, control: Vectors, problem: LocalProblem, upload: Vectors
     ) -> None:

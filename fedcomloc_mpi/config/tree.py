@@ -327,9 +327,22 @@ class RuntimeConfig(_Group):
 
     device: str = option(
         "auto",
-        choices=("auto", "cpu"),
+        choices=("auto", "cpu", "cuda"),
         metavar="WHERE",
-        help="where models are trained; auto: the best that this version supports, the CPU",
+        help="where models are trained; auto: on a GPU wherever torch sees one, else on the CPU",
+        also=("gpu",),
+    )
+    client_batch: int | None = option(
+        None,
+        bounds=_COUNT,
+        metavar="N",
+        help="clients of a rank that are trained at once, as one batch of models; 1: one after the other",
+        unset="1 on the CPU, on a GPU all that the rank has in a round",
+    )
+    deterministic: bool = option(
+        False,
+        help="on GPUs and with a client batch, repeat what can be repeated: deterministic algorithms of torch, and "
+        "clients spread over the ranks without regard to their speed",
     )
     threads: int = option(
         1,
@@ -382,6 +395,11 @@ class RuntimeConfig(_Group):
         False,
         saved=False,
         help="with --resume, accept other settings than those that leave the results as they are",
+    )
+    tensorboard: bool = option(
+        False,
+        may_change=True,
+        help="write TensorBoard event files as well, to the folder tensorboard of the run's",
     )
     round_timeout: float | None = option(
         None,

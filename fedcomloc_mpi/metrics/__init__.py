@@ -19,11 +19,13 @@ from fedcomloc_mpi.metrics.run_folder import (
 from fedcomloc_mpi.metrics.stopwatch import CLIENT_PARTS, SERVER_PARTS, Stopwatch
 from fedcomloc_mpi.metrics.summary import Status, Summary
 from fedcomloc_mpi.metrics.table import end_table, human_bytes
+from fedcomloc_mpi.metrics.tensorboard import EventWriter, require_tensorboard
 
 __all__ = [
     "CLIENT_PARTS",
     "SERVER_PARTS",
     "DirectionBytes",
+    "EventWriter",
     "MaxSum",
     "Progress",
     "RoundRecord",
@@ -41,6 +43,7 @@ __all__ = [
     "over_ranks",
     "paper_bytes",
     "read_rounds",
+    "require_tensorboard",
     "startup_line",
     "write_json",
 ]

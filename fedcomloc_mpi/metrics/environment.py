@@ -31,8 +31,8 @@ def describe_environment(
     """Return the JSON object of environment.json.
 
     mpi_library: what MPI_Get_library_version says. hosts: the host name of each rank, in rank order. coders:
-    names of the coders in use. bitwise: whether the run repeats bit for bit. started: in
-    UTC, default now. extra: further keys.
+    names of the coders in use. bitwise: whether the run repeats bit for bit. device: what models are trained on, "cuda"
+    if some rank has a GPU. started: in UTC, default now. extra: further keys.
     """
     return {
         "started": f"{started or datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
@@ -67,6 +67,7 @@ def startup_line(
     coders: Sequence[str],
     coders_left_out: Sequence[str] = (),
     hosts: int = 1,
+    ranks_on_gpus: int = 0,
 ) -> str:
     """Return the line that a run starts with: ranks, clients per rank, threads, MPI library, coders.
 
@@ -77,6 +78,7 @@ def startup_line(
     shown = f"{per_rank:.0f}" if per_rank == int(per_rank) else f"{per_rank:.1f}"
     without = f" (without {', '.join(coders_left_out)})" if coders_left_out else ""
     where = f" on {hosts} hosts" if hosts > 1 else ""
+    where += f" ({ranks_on_gpus} with a GPU)" if ranks_on_gpus else ""
     return (
         f"{title}: {ranks} ranks{where}, {shown} client{'' if shown == '1' else 's'} per rank "
         f"(cohort {cohort}), {threads} thread{'' if threads == 1 else 's'} per rank, "

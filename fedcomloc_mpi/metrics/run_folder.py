@@ -21,6 +21,7 @@ _RUN_FILES = (
     "partition.npz",
     "initial.pt",
     "final.pt",
+    "final_compressed.pt",
     "checkpoints",
 )
 
@@ -60,9 +61,13 @@ def create_run_folder(
         folder.mkdir(parents=True, exist_ok=True)
         # Exclusive creation makes one of two jobs that race for the same folder fail.
         with open(folder / CONFIG_NAME, "x", encoding="utf-8") as file:
-            file.write(config_toml)
-            file.flush()
-            os.fsync(file.fileno())
+            try:
+                file.write(config_toml)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                os.unlink(folder / CONFIG_NAME)  # on a full disk: half of it would look like a run
+                raise
     except FileExistsError:
         _refuse_run_in(folder)
         raise

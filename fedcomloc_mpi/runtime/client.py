@@ -1,4 +1,4 @@
-"""The round loop of a client rank, which runs several virtual clients one after the other."""
+"""The round loop of a client rank, which runs several virtual clients, one after the other or in batches."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,11 @@ from mpi4py import MPI
 from torch import Tensor
 
 from fedcomloc_mpi.algorithms import Vectors
+from fedcomloc_mpi.compressors import Compressed
 from fedcomloc_mpi.errors import NonFiniteError
 from fedcomloc_mpi.metrics.stopwatch import CLIENT_PARTS, OTHER, Stopwatch
 from fedcomloc_mpi.randomness import Purpose, key
+from fedcomloc_mpi.runtime.batched_clients import BatchedClients
 from fedcomloc_mpi.runtime.checkpoint.saver import NodeSaver, clients_of
 from fedcomloc_mpi.runtime.client_state import ClientState
 from fedcomloc_mpi.runtime.local_problem import LocalProblem
@@ -48,11 +50,13 @@ class ClientRank:
         watchdog: Watchdog,
         saver: NodeSaver,
         start: Start,
+        batches: BatchedClients | None = None,
     ) -> None:
+        """`batches`: what trains several clients at once, or on a GPU; None: one after the other, on the CPU."""
         self._setup, self._exchange, self._state = setup, exchange, state
         self._inputs, self._labels, self._partition = inputs, labels, partition
         self._watch, self._signals, self._watchdog, self._saver = watch, signals, watchdog, saver
-        self._start = start
+        self._start, self._batches = start, batches
         self._before = torch.from_numpy(start.broadcast.copy())
         self._after = torch.zeros_like(self._before)
         self._held = [Reference(vector.numpy(), setup.layout) for vector in self._before]
@@ -96,13 +100,14 @@ class ClientRank:
         losses = np.zeros(len(mine))
         lengths = np.zeros((len(mine), setup.algorithm.uplink_vectors), dtype=np.int64)
         messages: list[np.ndarray] = []
-        for slot, position in enumerate(mine):
-            client, upload = int(plan.cohort[position]), self._state.upload(plan.round.number, position)
-            try:
-                losses[slot] = self._train(plan, client, upload)
-                encoded = self._encode(plan, client, upload, references)
-            except NonFiniteError:
+        # First all train, then all encode: what the training drives out of the caches comes back once a round.
+        for slot, upload in enumerate(self._train_all(plan, references, losses)):
+            if upload is None:
                 continue  # its lengths stay 0: the server ends the run
+            try:
+                encoded = self._encode(plan, int(plan.cohort[mine[slot]]), *upload, references)
+            except NonFiniteError:
+                continue
             lengths[slot] = [message.size for message in encoded]
             messages.extend(encoded)
         seconds = watch.lap()
@@ -190,6 +195,32 @@ class ClientRank:
         self._saved = self._saver.write_again(plan, final=following is None)
         return following
 
+    def _train_all(
+        self, plan: RoundPlan, references: Sequence[Reference | None], losses: np.ndarray
+    ) -> list[tuple[Vectors, Sequence[Compressed] | None] | None]:
+        """Run the local steps of this rank's clients; write their mean minibatch losses into `losses`.
+
+        Returns for each client what travels, and that compressed where it is already; None where it is not finite.
+        """
+        mine = plan.assignment.positions[self._setup.world.rank]
+        uploads = [self._state.upload(plan.round.number, position) for position in mine]
+        if self._batches is None:
+            finite = [True] * len(mine)
+            for slot, position in enumerate(mine):
+                try:
+                    losses[slot] = self._train(plan, int(plan.cohort[position]), uploads[slot])
+                except NonFiniteError:
+                    finite[slot] = False
+            return [(upload, None) if fine else None for upload, fine in zip(uploads, finite, strict=True)]
+        adapted = [None if reference is None else reference.vector for reference in references]
+        compressed = self._batches.train(plan, self._before, adapted, losses, self._watch)
+        if compressed is None:
+            return [(upload, None) for upload in uploads]
+        return [
+            None if ready is None else (upload, ready)
+            for upload, ready in zip(uploads, compressed, strict=True)
+        ]
+
     def _train(self, plan: RoundPlan, client: int, upload: Vectors) -> float:
         """Run a client's local steps; leave what travels in `upload` and return the mean minibatch loss."""
         setup, training = self._setup, self._setup.config.algorithm
@@ -212,9 +243,14 @@ class ClientRank:
             return problem.mean_loss
 
     def _encode(
-        self, plan: RoundPlan, client: int, upload: Vectors, references: Sequence[Reference | None]
+        self,
+        plan: RoundPlan,
+        client: int,
+        upload: Vectors,
+        ready: Sequence[Compressed] | None,
+        references: Sequence[Reference | None],
     ) -> list[np.ndarray]:
-        """Compress and encode a client's upload; it then holds what the server will decode."""
+        """Compress, unless it is `ready`, and encode a client's upload; it then holds what the server will decode."""
         setup, encoded = self._setup, []
         for position, (vector, reference) in enumerate(zip(upload, references, strict=True)):
             entries, held = vector.numpy(), None if reference is None else reference.vector
@@ -222,8 +258,10 @@ class ClientRank:
                 stream = key(
                     setup.config.algorithm.seed, Purpose.COMPRESS_UPLINK, plan.round.number, client, position
                 )
-                compressed = setup.uplink.compress(entries, stream, held)
-                if not setup.uplink.lossless:
+                compressed = (
+                    setup.uplink.compress(entries, stream, held) if ready is None else ready[position]
+                )
+                if ready is not None or not setup.uplink.lossless:
                     compressed.write_to(entries)
             with self._watch.part("encode"):
                 known = setup.uplink_reference(reference)

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,24 +19,28 @@ from fedcomloc_mpi.layout import Layout
 from fedcomloc_mpi.metrics import (
     CLIENT_PARTS,
     SERVER_PARTS,
+    EventWriter,
     Progress,
+    RoundWriter,
     Status,
     Stopwatch,
     Summary,
     check_out,
     end_table,
+    require_tensorboard,
     startup_line,
 )
-from fedcomloc_mpi.metrics.records import finite_or_none
 from fedcomloc_mpi.models import FlatModel, load_state
+from fedcomloc_mpi.runtime.batched_clients import BatchedClients, batched_clients
 from fedcomloc_mpi.runtime.checkpoint.saver import NodeSaver, Saver, by_leader, gather_saved
 from fedcomloc_mpi.runtime.client import REPORTED_PARTS, ClientRank
 from fedcomloc_mpi.runtime.client_state import ClientState
 from fedcomloc_mpi.runtime.coders import agree_on_coders, left_out
-from fedcomloc_mpi.runtime.evaluate import Evaluator
+from fedcomloc_mpi.runtime.control_sum import control_sum
+from fedcomloc_mpi.runtime.devices import Devices, choose_devices
+from fedcomloc_mpi.runtime.evaluate import evaluator_on
 from fedcomloc_mpi.runtime.own import OwnDataset, OwnModel, build_model, check_own
 from fedcomloc_mpi.runtime.run_files import RunFiles
-from fedcomloc_mpi.runtime.schedule import home_node
 from fedcomloc_mpi.runtime.server import Outcome, Server
 from fedcomloc_mpi.runtime.setup import Setup, client_weights
 from fedcomloc_mpi.runtime.signals import SignalWatch
@@ -46,9 +50,9 @@ from fedcomloc_mpi.transport.exchange import Exchange
 from fedcomloc_mpi.transport.registry import EXCHANGES
 from fedcomloc_mpi.transport.report import NOTHING_SAVED
 from fedcomloc_mpi.transport.survival import refuse_without_ulfm
-from fedcomloc_mpi.transport.wait import guarded, wait_all
+from fedcomloc_mpi.transport.wait import guarded
 from fedcomloc_mpi.transport.watchdog import Watchdog, starting
-from fedcomloc_mpi.transport.world import SERVER, World, library_version, open_world
+from fedcomloc_mpi.transport.world import World, library_version, open_world
 from fedcomloc_mpi.wire import names
 
 Clock = Callable[[], int]
@@ -105,12 +109,15 @@ def run(
     with SignalWatch() as signals, guarded(watchdog.start_up(limited=not config.data.download)):
         if config.runtime.resume is None:
             attempt(world, (lambda: check_out(config.runtime.out)) if world.is_server else None)
+        devices = choose_devices(world, config.runtime.device, config.runtime.deterministic)
         located = find_checkpoint(world, config)
         data = read_training_data(world, config.data, config.algorithm.seed, dataset)
-        setup = _set_up(world, config, data, model, located)
+        setup = _set_up(world, config, data, model, located, devices)
         states: list[ClientState] = []
         attempt(world, lambda: states.append(_client_state(setup)))
         (state,) = states
+        batches: list[BatchedClients | None] = []
+        attempt(world, lambda: batches.append(batched_clients(setup, data, state)))
         exchange = EXCHANGES[config.runtime.exchange](
             world,
             watchdog,
@@ -121,7 +128,7 @@ def run(
             largest_message=_largest_message(setup.layout),
         )
         start = restore(setup, state, located)
-        job = _Job(setup, data, state, exchange, signals, watchdog, start, clock)
+        job = _Job(setup, data, state, batches[0], exchange, signals, watchdog, start, clock)
         return _serve(job, located, started) if world.is_server else _participate(job)
 
 
@@ -146,6 +153,7 @@ class _Job:
     setup: Setup
     data: TrainingData
     state: ClientState
+    batches: BatchedClients | None
     exchange: Exchange
     signals: SignalWatch
     watchdog: Watchdog
@@ -159,7 +167,12 @@ def _largest_message(layout: Layout) -> int:
 
 
 def _set_up(
-    world: World, config: Config, data: TrainingData, own: OwnModel | None, located: Located
+    world: World,
+    config: Config,
+    data: TrainingData,
+    own: OwnModel | None,
+    located: Located,
+    devices: Devices,
 ) -> Setup:
     model = build_model(world, config, data, own)
     directions, deployed = method_compression(config), model_compression(config)
@@ -181,6 +194,7 @@ def _set_up(
         weights=client_weights(config, data),
         samples=np.array([len(positions) for positions in data.partition], dtype=np.int64),
         coders=coders,
+        devices=devices,
     )
 
 
@@ -203,7 +217,13 @@ def _initial_vector(world: World, config: Config, model: FlatModel, located: Loc
 
 def _serve(job: _Job, located: Located, started: float) -> Ending:
     files: list[RunFiles] = []
-    attempt(job.setup.world, lambda: files.append(RunFiles(job.setup, job.data, located)))
+
+    def open_files() -> None:
+        if job.setup.config.runtime.tensorboard:
+            require_tensorboard()
+        files.append(RunFiles(job.setup, job.data, located))
+
+    attempt(job.setup.world, open_files)
     with closing(files[0]) as written:
         return _lead(job, located, written, started)
 
@@ -214,8 +234,12 @@ def _lead(job: _Job, located: Located, written: RunFiles, started: float) -> End
     config, world = setup.config, setup.world
     assert data.test_inputs is not None
     assert data.test_labels is not None
-    evaluate = Evaluator(
-        setup.model, setup.loss, torch.from_numpy(data.test_inputs), torch.from_numpy(data.test_labels)
+    evaluate = evaluator_on(
+        setup.devices.mine,
+        setup.model,
+        setup.loss,
+        torch.from_numpy(data.test_inputs),
+        torch.from_numpy(data.test_labels),
     )
     summary = Summary(setup.layout.size, config.algorithm.target_accuracy)
     for record in written.read_rounds():
@@ -223,14 +247,18 @@ def _lead(job: _Job, located: Located, written: RunFiles, started: float) -> End
     saver = Saver(written.checkpoints, setup, job.state, written.rounds, start.held)
     over = summary.target_reached or start.round >= config.algorithm.rounds
     _tell(world, over, written.checkpoints)
-    with written.open_rounds() as writer, Progress(config.algorithm.rounds, start.round + 1) as progress:
+    with ExitStack() as stack:
+        writers: list[RoundWriter | EventWriter] = [stack.enter_context(written.open_rounds())]
+        if config.runtime.tensorboard:
+            writers.append(stack.enter_context(written.open_events(start.round + 1)))
+        progress = stack.enter_context(Progress(config.algorithm.rounds, start.round + 1))
         _announce(progress, setup, located)
         summary.startup_seconds = time.monotonic() - started
         server = Server(
             setup,
             job.exchange,
             evaluate,
-            writer,
+            writers,
             progress,
             summary,
             Stopwatch(SERVER_PARTS, job.clock),
@@ -252,7 +280,7 @@ def _lead(job: _Job, located: Located, written: RunFiles, started: float) -> End
             with guarded(job.watchdog.wait):
                 saver.publish(by_leader(world, gather_saved(world, NOTHING_SAVED)))
                 ending = _end(setup, job.exchange, outcome, written.folder)
-                control_sum = _control_sum(setup, job.state, outcome.rounds)
+                control = control_sum(setup, job.state, outcome.rounds)
                 server.leave()
             break
         except MPI.Exception as error:
@@ -272,7 +300,7 @@ def _lead(job: _Job, located: Located, written: RunFiles, started: float) -> End
         if deployed is not None:
             written.write_model("final_compressed.pt", deployed)
     totals = summary.to_dict(ending.status, outcome.reason or None)
-    written.write_summary(totals | {"control_sum": control_sum})
+    written.write_summary(totals | {"control_sum": control})
     print(f"\n{end_table(totals, _title(config))}\nfiles: {written.folder}", flush=True)
     return ending
 
@@ -299,6 +327,7 @@ def _announce(progress: Progress, setup: Setup, located: Located) -> None:
             coders=names(setup.coders),
             coders_left_out=left_out(setup.coders),
             hosts=len(set(world.hosts)),
+            ranks_on_gpus=setup.devices.gpu_ranks,
         )
     )
 
@@ -320,6 +349,7 @@ def _participate(job: _Job) -> Ending:
         job.watchdog,
         NodeSaver(folder, setup, job.state, job.start.held),
         job.start,
+        job.batches,
     )
     if not over:
         client.run()
@@ -328,7 +358,7 @@ def _participate(job: _Job) -> Ending:
             with guarded(job.watchdog.wait):
                 gather_saved(setup.world, client.saved)
                 ending = _end(setup, job.exchange, None, None)
-                _control_sum(setup, job.state, ending.rounds)
+                control_sum(setup, job.state, ending.rounds)
                 client.leave()
             return ending
         except MPI.Exception as error:
@@ -357,25 +387,3 @@ def _end(setup: Setup, exchange: Exchange, outcome: Outcome | None, folder: Path
     setup.world.broadcast(words)
     exchange.meter.check(setup.world)
     return Ending(_STATUSES[int(words[0])], int(words[1]), int(words[2]), folder)
-
-
-def _control_sum(setup: Setup, state: ClientState, rounds: int) -> dict[str, float | None] | None:
-    """Add up the control variates of all clients as they stand in memory, weighted as in the mean; all ranks call this.
-
-    Returns, on the server, the Euclidean norm and the largest magnitude of the sum; None on clients and for methods
-    without control variates. A figure that is not finite is None.
-    """
-    vectors, world = setup.algorithm.control_vectors, setup.world
-    if not vectors:
-        return None
-    taken_part = np.unique([setup.cohort(number) for number in range(1, rounds + 1)]).astype(np.int64)
-    home = np.array([home_node(client, world.homes) for client in taken_part.tolist()], dtype=np.int64)
-    here = taken_part[home == world.node_of[world.rank]] if world.leads_node else taken_part[:0]
-    mine = np.zeros((vectors, setup.layout.size))
-    state.add_to(mine, here, setup.weights)
-    total = np.zeros_like(mine)
-    wait_all([world.comm.Ireduce(mine, total, op=MPI.SUM, root=SERVER)])
-    if not world.is_server:
-        return None
-    norm, largest = float(np.linalg.norm(total)), float(np.abs(total).max(initial=0.0))
-    return {"norm": finite_or_none(norm), "largest_entry": finite_or_none(largest)}

@@ -75,8 +75,16 @@ class LocalProblem:
         return self._compress(model, self._steps)
 
     def _draw(self) -> np.ndarray:
-        available = self._positions.size
-        if self._batch_size == 0 or self._batch_size >= available:
-            return self._positions
-        random = generator(self._seed, Purpose.MINIBATCH, self._round, self._client, self._steps)
-        return self._positions[random.choice(available, size=self._batch_size, replace=False, shuffle=False)]
+        place = (self._seed, self._round, self._client, self._steps)
+        return draw_minibatch(self._positions, self._batch_size, *place)
+
+
+def draw_minibatch(
+    positions: np.ndarray, batch_size: int, seed: int, round: int, client: int, step: int
+) -> np.ndarray:
+    """Return the samples of one step, int64, of a client with samples `positions`: see `LocalProblem`."""
+    available = positions.size
+    if batch_size == 0 or batch_size >= available:
+        return positions
+    random = generator(seed, Purpose.MINIBATCH, round, client, step)
+    return positions[random.choice(available, size=batch_size, replace=False, shuffle=False)]

@@ -19,6 +19,7 @@ from fedcomloc_mpi.config import to_toml
 from fedcomloc_mpi.data import Partition, save_partition
 from fedcomloc_mpi.errors import UserError
 from fedcomloc_mpi.metrics import (
+    EventWriter,
     RoundRecord,
     RoundWriter,
     create_run_folder,
@@ -26,7 +27,9 @@ from fedcomloc_mpi.metrics import (
     read_rounds,
     write_json,
 )
+from fedcomloc_mpi.metrics.tensorboard import FOLDER as EVENTS
 from fedcomloc_mpi.models import state_bytes
+from fedcomloc_mpi.runtime.batched_clients import clients_at_once
 from fedcomloc_mpi.runtime.checkpoint.names import FOLDER
 from fedcomloc_mpi.runtime.checkpoint.retention import remove_leftovers
 from fedcomloc_mpi.runtime.coders import left_out
@@ -85,6 +88,10 @@ class RunFiles:
     def open_rounds(self) -> RoundWriter:
         """Open rounds.jsonl for appending."""
         return RoundWriter(self.rounds)
+
+    def open_events(self, first_round: int) -> EventWriter:
+        """Begin a TensorBoard event file of the rounds from `first_round` on."""
+        return EventWriter(self.folder / EVENTS, first_round)
 
     def read_rounds(self) -> list[RoundRecord]:
         """Return the records of the rounds until now."""
@@ -158,8 +165,10 @@ class RunFiles:
                 "left_out": list(left_out(self._setup.coders)),
             },
             threads=self._setup.config.runtime.threads,
-            bitwise=True,
+            bitwise=not self._setup.devices.gpu_ranks and clients_at_once(self._setup) == 1,
+            device="cuda" if self._setup.devices.gpu_ranks else "cpu",
             extra={
+                "device_of_rank": list(self._setup.devices.of_rank),
                 "process_of_rank": list(self._setup.world.processes),
                 "partition_redraws": data.redraws,
                 "partition_repaired_samples": data.repaired,

@@ -12,7 +12,16 @@ from torch import Tensor
 
 from fedcomloc_mpi.compressors import Compressed, Compressor, Identity
 from fedcomloc_mpi.errors import NonFiniteError
-from fedcomloc_mpi.metrics import Progress, RoundRecord, RoundWriter, Status, Stopwatch, Summary, over_ranks
+from fedcomloc_mpi.metrics import (
+    EventWriter,
+    Progress,
+    RoundRecord,
+    RoundWriter,
+    Status,
+    Stopwatch,
+    Summary,
+    over_ranks,
+)
 from fedcomloc_mpi.randomness import Purpose, key
 from fedcomloc_mpi.runtime.accounting import Accounting
 from fedcomloc_mpi.runtime.balance import SpeedMeter
@@ -55,7 +64,7 @@ class Server:
         setup: Setup,
         exchange: Exchange,
         evaluate: Evaluator,
-        writer: RoundWriter,
+        writers: Sequence[RoundWriter | EventWriter],
         progress: Progress,
         summary: Summary,
         watch: Stopwatch,
@@ -67,7 +76,7 @@ class Server:
     ) -> None:
         """tell_lost: called with ranks that are lost and the round in flight."""
         self._setup, self._exchange, self._evaluate = setup, exchange, evaluate
-        self._writer, self._progress, self._summary = writer, progress, summary
+        self._writers, self._progress, self._summary = writers, progress, summary
         self._watch, self._signals, self._watchdog, self._saver = watch, signals, watchdog, saver
         self._round = start.round
         algorithm, size = setup.algorithm, setup.layout.size
@@ -203,7 +212,8 @@ class Server:
             **evaluated,
         )
         self._lost = []
-        self._writer.write(record)
+        for writer in self._writers:
+            writer.write(record)
         self._summary.add(record)
         self._progress.update(record)
         self._watchdog.end_round(record.seconds)

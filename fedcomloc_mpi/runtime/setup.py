@@ -12,6 +12,7 @@ from fedcomloc_mpi.config import Config
 from fedcomloc_mpi.layout import Layout
 from fedcomloc_mpi.models.flat import FlatModel
 from fedcomloc_mpi.runtime.balance import step_work
+from fedcomloc_mpi.runtime.devices import Devices, cpu_only
 from fedcomloc_mpi.runtime.schedule import Assignment, assign, draw_cohort, local_steps
 from fedcomloc_mpi.runtime.training_data import TrainingData
 from fedcomloc_mpi.transport.world import World
@@ -40,7 +41,7 @@ class Setup:
     uplink, downlink: the compressors of the two directions (the identity where nothing is lossy). deployed: C, the
     compressor of the model that a user would deploy; None for a method without one. initial: x_0, float32 [d]. weights:
     of all clients in the mean, float64 [n], 1 on average. samples: int64 [n], how many each client has. coders: the set
-    that every rank's messages are written with (`wire.available`).
+    that every rank's messages are written with (`wire.available`). devices: what the ranks compute on.
     """
 
     config: Config
@@ -55,6 +56,7 @@ class Setup:
     weights: np.ndarray
     samples: np.ndarray
     coders: int = field(default_factory=available)
+    devices: Devices = field(default_factory=cpu_only)
 
     @property
     def layout(self) -> Layout:
@@ -101,7 +103,13 @@ class Setup:
             cohort,
             weights,
             work,
-            assign(cohort, self.world.node_of, work, speeds, self.world.homes),
+            assign(
+                cohort,
+                self.world.node_of,
+                work,
+                None if self.config.runtime.deterministic else speeds,
+                self.world.homes,
+            ),
         )
 
 

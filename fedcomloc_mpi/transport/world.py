@@ -135,18 +135,24 @@ def open_world(comm: MPI.Intracomm) -> World:
     wait_all([node.Ibcast(leader, root=0)])
     leaders = _of_all_ranks(comm, leader)[:, 0]
     numbers = {int(lowest): number for number, lowest in enumerate(sorted(set(leaders.tolist())))}
-    name = np.zeros(256, dtype=np.uint8)
-    text = MPI.Get_processor_name().encode()[:256]
-    name[: len(text)] = np.frombuffer(text, dtype=np.uint8)
-    names = _of_all_ranks(comm, name)
+    hosts = texts_of_all_ranks(comm, MPI.Get_processor_name())
     processes = _of_all_ranks(comm, np.array([os.getpid()], dtype=np.int64))[:, 0]
     return World(
         comm=comm,
         node=node,
         node_of=tuple(numbers[int(lowest)] for lowest in leaders),
-        hosts=tuple(row.tobytes().rstrip(b"\0").decode(errors="replace") for row in names),
+        hosts=hosts,
         processes=tuple(processes.tolist()),
     )
+
+
+def texts_of_all_ranks(comm: MPI.Intracomm, mine: str) -> tuple[str, ...]:
+    """Return the text of each rank, cut to 256 bytes (MPI_Iallgather); all ranks of `comm` call this."""
+    padded = np.zeros(256, dtype=np.uint8)
+    text = mine.encode()[: padded.size]
+    padded[: len(text)] = np.frombuffer(text, dtype=np.uint8)
+    rows = _of_all_ranks(comm, padded)
+    return tuple(row.tobytes().rstrip(b"\0").decode(errors="replace") for row in rows)
 
 
 def _of_all_ranks(comm: MPI.Intracomm, mine: np.ndarray) -> np.ndarray:

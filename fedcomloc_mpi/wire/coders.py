@@ -4,6 +4,7 @@ Bit i stands for index coder i, bit 16 + j for value coder j. Ranks agree on the
 """
 
 from collections.abc import Iterable
+from functools import cache
 
 from fedcomloc_mpi import kernels
 from fedcomloc_mpi.wire.index_coders import INDEX_CODERS, IndexCoder
@@ -45,11 +46,13 @@ def numbered(names: Iterable[str]) -> int:
     return mask
 
 
+@cache
 def index_coders(mask: int) -> tuple[IndexCoder, ...]:
     """Return the index coders of `mask`, in the order of their numbers."""
     return tuple(coder for number, coder in sorted(INDEX_CODERS.items()) if mask >> number & 1)
 
 
+@cache
 def value_coders(mask: int) -> tuple[ValueCoder, ...]:
     """Return the value coders of `mask`, in the order of their numbers."""
     return tuple(coder for number, coder in sorted(VALUE_CODERS.items()) if mask >> number + _VALUE_SHIFT & 1)

@@ -22,6 +22,7 @@ SHORTER = {
     "--rounds 50": "--rounds 3",
     " 1h ": " 12s ",
     "-n 11": "-n 4",
+    "-n 5": "-n 3",
 }
 
 
@@ -55,7 +56,7 @@ def test_the_whole_page(tmp_path: Path) -> None:
     assert ended["night"]["rounds"] == 17
     assert ended["limited"]["status"] == "interrupted"
     assert list(tmp_path.glob("limited/checkpoints/*.state"))
-    assert len(list(tmp_path.glob("runs/*/summary.json"))) == 3
+    assert len(list(tmp_path.glob("runs/*/summary.json"))) == 5
 
 
 def test_the_soak_is_a_target_of_its_own() -> None:

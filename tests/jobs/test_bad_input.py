@@ -215,6 +215,9 @@ MISTAKES = {
     "out below a file": Mistake(a_file, "--out {0}/run/1", "--out {0}/run/1: {0}/run is not a folder"),
     # Not even root can make a folder there.
     "out cannot be made": Mistake(nothing, "--out /proc/fedcomloc", ".*/proc.*"),
+    "no GPU": Mistake(
+        nothing, "--device cuda", r"--device cuda: rank 0, the server \(.*\) sees no GPU through torch.*--device auto.*"
+    ),
     "more clients than samples": Mistake(
         nothing, "--clients 1443", "--clients 1443 is more than the 1442 training samples"
     ),

@@ -28,6 +28,8 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[tuple[str
         method = [*COMMON, "--algorithm", name, *OPTIONS.get(name, [])]
         far = ["--lr", "1e30", "--weight-decay", "1", "--rounds", "5"]
         lines[name, "diverged"] = [*method, *far, "--out", folder / f"{name} diverged"]
+        together = folder / f"{name} diverged together"
+        lines[name, "diverged together"] = [*method, *far, "--client-batch", "2", "--out", together]
         lines[name, "whole"] = [*method, "--rounds", "6", "--out", folder / f"{name} whole"]
         lines[name, "cut"] = [*method, "--rounds", "3", "--out", folder / f"{name} cut"]
         lines[name, "resumed"] = ["--resume", folder / f"{name} cut", "--rounds", "6"]
@@ -38,11 +40,12 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[tuple[str
 Jobs = tuple[Path, dict[tuple[str, str], list[RankResult]]]
 
 
+@pytest.mark.parametrize("how", ["diverged", "diverged together"])
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_a_divergence_is_noticed(jobs: Jobs, name: str) -> None:
+def test_a_divergence_is_noticed(jobs: Jobs, name: str, how: str) -> None:
     folder, results = jobs
-    assert [rank.code for rank in results[name, "diverged"]] == [3] * 3, results[name, "diverged"]
-    run = folder / f"{name} diverged"
+    assert [rank.code for rank in results[name, how]] == [3] * 3, results[name, how]
+    run = folder / f"{name} {how}"
     summary = json.loads((run / "summary.json").read_text())
     assert summary["status"] == "diverged" and "not finite" in summary["message"]
     assert not (run / "final.pt").exists()

@@ -81,6 +81,12 @@ def test_startup_line() -> None:
     )
 
 
+def test_startup_line_with_gpus() -> None:
+    numbers = {"ranks": 5, "clients": 8, "cohort": 4, "threads": 1, "hosts": 2, "ranks_on_gpus": 4}
+    line = startup_line(title="x", mpi_library=MPICH, coders=["dense"], **numbers)  # type: ignore[arg-type]
+    assert line.startswith("x: 5 ranks on 2 hosts (4 with a GPU), 2 clients per rank")
+
+
 def test_startup_line_of_uneven_ranks() -> None:
     line = startup_line(
         title="x", ranks=4, clients=100, cohort=5, threads=2, mpi_library=OPEN_MPI, coders=["dense"], hosts=2

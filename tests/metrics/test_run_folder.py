@@ -1,3 +1,4 @@
+import errno
 import json
 import math
 import os
@@ -99,3 +100,15 @@ def test_write_json() -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json("bad.json", {"loss": math.nan})
     assert os.listdir() == ["summary.json"]
+
+
+def test_a_full_disk_leaves_no_run_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(UserError, match=r"cannot write out/config\.toml: No space left on device"):
+            create_run_folder("out", "digits", "fedavg", CONFIG)
+    assert list(Path("out").iterdir()) == []
+    assert create_run_folder("out", "digits", "fedavg", CONFIG) == Path("out")

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "fedcomloc_mpi"
 # From the top. A module imports from lower lines and from its own package, never from its neighbours on a line.
 LAYERS = (
     ("train", "report"),
-    ("runtime",),
+    ("runtime", "reporting"),
     ("algorithms", "transport"),
     ("wire",),
     ("compressors",),

@@ -217,6 +217,8 @@ def test_the_plan_of_a_round(kind: str, p: float) -> None:
         assert plan.assignment == assign(plan.cohort, (0, 0, 0), plan.work)
         speeds = np.array([1024, 1024, 4096])
         assert setup.plan(number, speeds).assignment == assign(plan.cohort, (0, 0, 0), plan.work, speeds)
+        repeatable = replace(setup, config=make_config(config, deterministic=True))
+        assert repeatable.plan(number, speeds).assignment == plan.assignment, "measured speeds do not repeat"
         other = replace(setup, world=replace(world, node_of=(0,) * 11)).plan(number)
         assert other.round == plan.round
         assert other.cohort.tolist() == plan.cohort.tolist()

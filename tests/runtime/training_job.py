@@ -5,8 +5,9 @@ FOLDER/NAME and leaves FOLDER/NAME.json with bytes that were counted here, outsi
 as lengths of what the coder returned.
 
 NAME may end in "@late", where the ranks finish a round at very different times, in "@nodes", where the ranks believe
-that they run on two machines, in "@p2p", for the other exchange, or in "@slow", where the server believes that some
-ranks are much faster than others.
+that they run on two machines, in "@p2p", for the other exchange, in "@slow", where the server believes that some ranks
+are much faster than others, in "@batched", where a rank trains three clients at once, or in "@gpu", where ranks take
+the CPU for a GPU: torch computes there what it would compute on one, and what is compressed is compressed in torch.
 """
 
 import dataclasses
@@ -23,6 +24,7 @@ from mpi4py import MPI
 from fedcomloc_mpi.config import make_config
 from fedcomloc_mpi.runtime import client, job, server
 from fedcomloc_mpi.runtime.balance import SpeedMeter
+from fedcomloc_mpi.runtime.devices import Devices
 from fedcomloc_mpi.transport.exchange import Exchange
 from fedcomloc_mpi.transport.registry import EXCHANGES
 from fedcomloc_mpi.transport.world import World, open_world
@@ -166,11 +168,14 @@ def train(comm: MPI.Intracomm, folder: Path, name: str) -> None:
         patch.object(job, "open_world", opened),
         patch.object(job, "EXCHANGES", {exchange: counted}),
         patch.object(SpeedMeter, "speeds", property(uneven) if variant == "slow" else SpeedMeter.speeds),
+        patch.object(Devices, "on_gpu", variant == "gpu"),
+        patch.object(Devices, "gpu_ranks", comm.size if variant == "gpu" else 0),
         patch.object(client, "encode", counts.spy_client),
         patch.object(server, "encode", counts.spy_server),
         patch.object(client, "decode_reference", decode_late if variant == "late" else decode_reference),
     ):
         values = COMMON | CONFIGURATIONS[configuration] | {"out": str(folder / name), "exchange": exchange}
+        values |= {"client_batch": 3} if variant == "batched" else {}
         ending = job.run(comm, make_config(**values))
     assert ending.rounds == COMMON["rounds"], ending
     facts = comm.gather(counts.facts())

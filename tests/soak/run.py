@@ -24,11 +24,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tests.mpirun import ROOT, JobTimeout, mpirun, start
+from tests.soak.document import commit, put_section, today
 from tests.soak.faults import BY_NAME, FAULTS, FILLER, RANKS, TIMEOUT, Fault, problem
 
 ROUNDS = 400
@@ -37,6 +37,7 @@ CHECKPOINTS = ["--checkpoint-every", "5", "--keep-checkpoints", "2", "--round-ti
 STEPS = 7  # faults of a chain
 MEGABYTES = {"run": 100, "state": 20}  # of the small disks
 GRACE = 15
+HEADING = "# Jobs that are hit"
 
 
 def main() -> int:
@@ -77,7 +78,7 @@ def main() -> int:
     text = table(cases)
     print(text)
     if options.write:
-        options.write.write_text(document(text, options, cases), encoding="utf-8")
+        put_section(options.write, HEADING, document(text, options, cases))
     failed = [case for case in cases if case["problem"]]
     for case in failed:
         print(f"FAILED {case}")
@@ -318,14 +319,13 @@ def table(cases: Sequence[dict[str, Any]]) -> str:
 
 
 def document(text: str, options: argparse.Namespace, cases: Sequence[dict[str, Any]]) -> str:
-    """Return the contents of docs/results/reliability.md."""
+    """Return the section of docs/results/reliability.md."""
     where = Counter(case.get("at") == "start-up" for case in cases)
     exchanges = Counter(case.get("exchange") for case in cases)
     disks = "" if os.geteuid() == 0 else " Without root: no full disks."
     return (
-        "# Jobs that are hit\n\n"
         f"`make soak`: `python -m tests.soak.run --chains {options.chains} --seed {options.seed}`,"
-        f" {datetime.now(UTC):%Y-%m-%d}, commit {commit()}, {os.cpu_count()} cores, {RANKS} ranks,\n"
+        f" {today()}, commit {commit()}, {os.cpu_count()} cores, {RANKS} ranks,\n"
         f"--round-timeout {TIMEOUT}. {len(cases)} cases: {exchanges['collectives']} with collectives,"
         f" {exchanges['p2p']} with p2p, {where[True]} during start-up.{disks}\n\n"
         "Every job must end within round-timeout + 15 s as the table says and leave no process and nothing in\n"
@@ -333,11 +333,6 @@ def document(text: str, options: argparse.Namespace, cases: Sequence[dict[str, A
         f"disturbed. The chains ({STEPS} faults of one run, resumed in between) are described in tests/soak/run.py.\n\n"
         f"{text}\n"
     )
-
-
-def commit() -> str:
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 if __name__ == "__main__":
