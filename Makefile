@@ -10,7 +10,7 @@ VENV_PYTHON := .venv/bin/python
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help train test results-quick soak fuzz lint bench clean
+.PHONY: help train test test-cluster results-quick soak fuzz lint bench clean
 
 help: ## Show this help
 	@echo 'Targets:'
@@ -26,6 +26,9 @@ train: $(STAMP) ## Train with the defaults (digits, 11 ranks, about a minute)
 
 test: $(STAMP) ## Run the linters and every test, those under mpirun included
 	$(VENV_PYTHON) -m tests.run -- $(ARGS)
+
+test-cluster: $(STAMP) ## Run the tests that need root: SLURM, several hosts, other MPI libraries, lost ranks
+	$(VENV_PYTHON) -m tests.cluster.run -- $(ARGS)
 
 soak: $(STAMP) ## Hit jobs at random points, 50 times and more; write docs/results/reliability.md (a quarter of an hour)
 	$(VENV_PYTHON) -m tests.soak.run --write docs/results/reliability.md $(ARGS)

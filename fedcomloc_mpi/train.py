@@ -81,10 +81,13 @@ def _world_communicator() -> "MPI.Intracomm":
 
 def _train(comm: "MPI.Intracomm", config: Config, started: float) -> int:
     from fedcomloc_mpi.transport.shared_memory import unname_library_memory
+    from fedcomloc_mpi.transport.survival import refuse_without_ulfm
     from fedcomloc_mpi.transport.world import refuse_singletons
 
     # Before torch is imported, which takes seconds.
     refuse_singletons(comm.size)
+    if config.runtime.on_rank_loss == "continue":
+        refuse_without_ulfm()
     unname_library_memory(comm)
     from fedcomloc_mpi.runtime.job import run
 

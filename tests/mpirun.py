@@ -86,7 +86,8 @@ class RunningJob:
     ):
         """Start `command` in a session of its own. `env` is added to `clean_environment()`."""
         self._command = " ".join(command)
-        self._token = uuid.uuid4().hex
+        # The variable by which its processes are known, to be given to those that it does not start itself.
+        self.marker = {_JOB_VARIABLE: uuid.uuid4().hex}
         # Files, not pipes: a rank that outlives mpirun would keep a pipe open and its reader waiting.
         self._outputs = tuple(tempfile.TemporaryFile() for _ in range(2))  # noqa: SIM115
         self.process = subprocess.Popen(
@@ -94,7 +95,7 @@ class RunningJob:
             stdin=subprocess.DEVNULL,
             stdout=self._outputs[0],
             stderr=self._outputs[1],
-            env=clean_environment(env) | {_JOB_VARIABLE: self._token},
+            env=clean_environment(env) | self.marker,
             cwd=cwd,
             start_new_session=True,
         )
@@ -119,7 +120,7 @@ class RunningJob:
 
     def processes(self) -> dict[int, str]:
         """Return the job's live processes, mpirun and all ranks: process id to command line."""
-        marker = f"{_JOB_VARIABLE}={self._token}".encode()
+        marker = "".join(f"{name}={value}" for name, value in self.marker.items()).encode()
         found = {}
         for folder in Path("/proc").iterdir():
             if not folder.name.isdigit() or int(folder.name) == os.getpid():

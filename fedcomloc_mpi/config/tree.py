@@ -410,6 +410,15 @@ class RuntimeConfig(_Group):
         may_change=True,
         also=("timeout",),
     )
+    on_rank_loss: str = option(
+        "stop",
+        choices=("stop", "continue"),
+        metavar="HOW",
+        help="when the process of a client rank dies: end the job, or go on without it, the round in flight begun "
+        "again (needs `mpirun --with-ft ulfm` of Open MPI 5)",
+        may_change=True,
+        also=("fault_tolerance", "ulfm"),
+    )
     state_dir: str | None = option(
         None,
         metavar="DIR",

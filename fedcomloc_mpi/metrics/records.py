@@ -78,8 +78,8 @@ class RoundRecord:
 
     cohort: client ids, in order. train_loss: mean over the cohort of the mean minibatch loss. The three test
     figures are None where not evaluated; test_accuracy_compressed also without a compressor. server_seconds:
-    rank 0's lap; its values add up to the round. client_seconds: see `over_ranks`. Figures that are not
-    finite become null in the file.
+    rank 0's lap; its values add up to the round. client_seconds: see `over_ranks`. lost_ranks: client ranks that died
+    in the round, which was completed without them. Figures that are not finite become null in the file.
     """
 
     round: int
@@ -94,6 +94,7 @@ class RoundRecord:
     test_loss: float | None = None
     test_accuracy: float | None = None
     test_accuracy_compressed: float | None = None
+    lost_ranks: Sequence[int] = ()
 
     @property
     def seconds(self) -> float:
@@ -104,8 +105,9 @@ class RoundRecord:
         """Return the JSON object of the round.
 
         `seconds` holds `round`, beside it the server's parts, which add up to it, and under `clients` maximum
-        and sum over ranks of each part of the clients.
+        and sum over ranks of each part of the clients. `lost_ranks` is there only when there are any.
         """
+        lost = {"lost_ranks": [int(rank) for rank in self.lost_ranks]} if self.lost_ranks else {}
         clients = {part: {"max": value.max, "sum": value.sum} for part, value in self.client_seconds.items()}
         return {
             "round": int(self.round),
@@ -119,6 +121,7 @@ class RoundRecord:
             "uplink": self.uplink.to_dict(),
             "downlink": self.downlink.to_dict(),
             "seconds": {"round": self.seconds, **self.server_seconds, "clients": clients},
+            **lost,
         }
 
     @classmethod
@@ -140,6 +143,7 @@ class RoundRecord:
             test_loss=_optional_float(record["test_loss"]),
             test_accuracy=_optional_float(record["test_accuracy"]),
             test_accuracy_compressed=_optional_float(record["test_accuracy_compressed"]),
+            lost_ranks=tuple(int(rank) for rank in record.get("lost_ranks", ())),
         )
 
 

@@ -37,7 +37,7 @@ class Summary:
     """Running totals over the rounds of a run, in order; a resumed run adds its earlier records first.
 
     size: entries of the model (d). target_accuracy: None if there is no target; the model x counts, not C(x).
-    startup_seconds: from the start of the process to the first round, if measured.
+    startup_seconds: from the start of the process to the first round, if measured. lost_ranks: each with its round.
     """
 
     size: int
@@ -46,6 +46,7 @@ class Summary:
     rounds: int = 0
     seconds: float = 0.0
     to_target: dict[str, Any] | None = None
+    lost_ranks: list[dict[str, int]] = field(default_factory=list)
     _model: _Accuracy = field(default_factory=_Accuracy)
     _compressed: _Accuracy = field(default_factory=_Accuracy)
     _uplink: Counter[str] = field(default_factory=Counter)
@@ -58,6 +59,7 @@ class Summary:
         self.rounds += 1
         self.seconds += record.seconds
         self.add_evaluation(record.round, record.test_accuracy, record.test_accuracy_compressed)
+        self.lost_ranks += [{"rank": int(rank), "round": record.round} for rank in record.lost_ranks]
         dense = dense_bytes(self.size, len(record.cohort))
         _add_bytes(self._uplink, record.uplink, dense)
         _add_bytes(self._downlink, record.downlink, dense)
@@ -110,6 +112,7 @@ class Summary:
             "seconds": {"total": self.seconds, **startup, **self._server, "clients": self._clients},
             "target_accuracy": self.target_accuracy,
             "to_target": self.to_target,
+            **({"lost_ranks": self.lost_ranks} if self.lost_ranks else {}),
         }
 
     def _at_target(self, record: RoundRecord) -> bool:

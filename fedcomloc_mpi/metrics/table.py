@@ -27,6 +27,8 @@ def end_table(summary: Mapping[str, Any], title: str) -> str:
     lines = [f"{title}: {summary['status']} after {summary['rounds']:,} {_rounds(summary['rounds'])}"]
     if summary["message"]:
         lines.append(summary["message"])
+    for lost in summary.get("lost_ranks", ()):
+        lines.append(f"rank {lost['rank']} was lost in round {lost['round']:,}, the others went on")
     lines += ["", *_aligned(rows)]
     slowest = ", ".join(
         f"{part} {value['max']:,.1f}" for part, value in clients.items() if value["max"] >= 0.05

@@ -33,6 +33,10 @@ class SpeedMeter:
         speeds: np.ndarray = np.rint(relative.clip(_SLOWEST, _FASTEST) * USUAL_SPEED).astype(np.int64)
         return speeds
 
+    def keep(self, ranks: Sequence[int]) -> None:
+        """Go on with these ranks, in this order, after others were lost."""
+        self._relative = self._relative[list(ranks)]
+
     def add(self, work: Sequence[float], seconds: Sequence[float]) -> None:
         """Learn from one round: what each rank had to do, and the seconds that it computed, [ranks] both.
 

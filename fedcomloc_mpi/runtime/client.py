@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from mpi4py import MPI
 from torch import Tensor
 
 from fedcomloc_mpi.algorithms import Vectors
@@ -12,14 +13,15 @@ from fedcomloc_mpi.errors import NonFiniteError
 from fedcomloc_mpi.metrics.stopwatch import CLIENT_PARTS, OTHER, Stopwatch
 from fedcomloc_mpi.randomness import Purpose, key
 from fedcomloc_mpi.runtime.batched_clients import BatchedClients
-from fedcomloc_mpi.runtime.checkpoint.saver import NodeSaver
+from fedcomloc_mpi.runtime.checkpoint.saver import NodeSaver, clients_of
 from fedcomloc_mpi.runtime.client_state import ClientState
 from fedcomloc_mpi.runtime.local_problem import LocalProblem
+from fedcomloc_mpi.runtime.recovery import Survivor
 from fedcomloc_mpi.runtime.schedule import committing
 from fedcomloc_mpi.runtime.setup import RoundPlan, Setup, pick_references
 from fedcomloc_mpi.runtime.signals import SignalWatch
 from fedcomloc_mpi.runtime.start import Start
-from fedcomloc_mpi.transport.exchange import Command, Exchange
+from fedcomloc_mpi.transport.exchange import Command, Downlink, Exchange
 from fedcomloc_mpi.transport.report import NOTHING_SAVED, RankReport
 from fedcomloc_mpi.transport.watchdog import Watchdog
 from fedcomloc_mpi.wire import Reference, decode_reference, encode
@@ -60,17 +62,33 @@ class ClientRank:
         self._held = [Reference(vector.numpy(), setup.layout) for vector in self._before]
         self._compressed_model = torch.empty(0)
         self._saved = NOTHING_SAVED
+        self._round = start.round  # the last one whose broadcast has been taken in
+        self._survivor = Survivor(setup, exchange)
 
-    def run(self) -> tuple[int, int, int]:
-        """Take part in the rounds that remain, at least one, until the server says that the last one is done.
+    @property
+    def saved(self) -> tuple[int, int, int]:
+        """What this rank has saved after the last round, see `NodeSaver`."""
+        return self._saved
 
-        Returns what this rank has saved after the last round, see `NodeSaver`.
-        """
+    def run(self) -> None:
+        """Take part in the rounds that remain, at least one, until the server says that the last one is done."""
         self._watch.lap()
         plan: RoundPlan | None = self._setup.plan(self._start.round + 1)
         while plan is not None:
-            plan = self._take_part(plan)
-        return self._saved
+            try:
+                plan = self._take_part(plan)
+            except MPI.Exception as error:
+                plan = self.outlive(error)
+
+    def outlive(self, error: MPI.Exception) -> RoundPlan | None:
+        """Go on without the ranks that `error` says are lost; return the round to begin, None if none follows."""
+        following: list[RoundPlan | None] = []
+        self._survivor.outlive(error, lambda: following.append(self._settle()))
+        return following[-1]
+
+    def leave(self) -> None:
+        """Return when all ranks have done their part; raises as `Survivor.leave_together` does."""
+        self._survivor.leave_together()
 
     def _take_part(self, plan: RoundPlan) -> RoundPlan | None:
         """Run one round; return the next one, or None if none follows."""
@@ -106,34 +124,76 @@ class ClientRank:
         self._watchdog.end_round(sum(seconds.values()))
         if downlink.command is Command.ABANDON:
             return None
-        with watch.part("decode"):
-            references = pick_references(setup.algorithm.downlink_references, held)
-            self._held = [
-                decode_reference(message, setup.layout, reference, vector.numpy())
-                for vector, message, reference in zip(self._after, downlink.vectors, references, strict=True)
-            ]
-        following = None
-        if downlink.command is Command.CONTINUE:
-            following = setup.plan(plan.round.number + 1, downlink.speeds)
-        with watch.part("update"):
-            self._commit(plan, following)
-            setup.algorithm.step_server(plan.round, tuple(self._before), tuple(self._after))
-            if plan.round.server_step != 1.0:  # the model is not what travelled
-                self._held[0] = Reference(self._after[0].numpy(), setup.layout)
-        self._before, self._after = self._after, self._before
-        self._saved = self._saver.after_commit(plan, final=following is None)
-        return following
-
-    def _commit(self, plan: RoundPlan, following: RoundPlan | None) -> None:
-        """Update the control variates of the cohort's members that fall to this rank, with the broadcast received."""
+        following = self._following(plan.round.number, downlink)
         commits = plan.assignment
         if following is not None:
             commits = committing(plan.cohort, commits, following.cohort, following.assignment)
+        self._decode(downlink)
+        with watch.part("update"):
+            self._commit(plan, commits.positions[setup.world.rank])
+            self._step(plan)
+        self._saved = self._saver.after_commit(plan, final=following is None)
+        return following
+
+    def _following(self, number: int, downlink: Downlink) -> RoundPlan | None:
+        """Return the round after `number` as a broadcast says, None if none follows."""
+        if downlink.command is not Command.CONTINUE:
+            return None
+        return self._setup.plan(number + 1, downlink.speeds)
+
+    def _decode(self, downlink: Downlink) -> None:
+        """Decode a broadcast into `_after`, against `_held`, which then is it."""
+        with self._watch.part("decode"):
+            layout = self._setup.layout
+            references = pick_references(self._setup.algorithm.downlink_references, self._held)
+            self._held = [
+                decode_reference(message, layout, reference, vector.numpy())
+                for vector, message, reference in zip(self._after, downlink.vectors, references, strict=True)
+            ]
+
+    def _commit(self, plan: RoundPlan, positions: Sequence[int]) -> None:
+        """Update the control variates of some of the cohort's members with the broadcast received."""
         before, after = tuple(self._before), tuple(self._after)
-        for position in commits.positions[self._setup.world.rank]:
-            upload = self._state.upload(plan.round.number, position)
-            control = self._state.of(int(plan.cohort[position]))
+
+        def update(upload: Vectors, control: Vectors) -> None:
             self._setup.algorithm.commit(plan.round, before, after, upload, control)
+
+        for position in positions:
+            self._state.commit(plan.round.number, position, int(plan.cohort[position]), update)
+
+    def _step(self, plan: RoundPlan) -> None:
+        """Make what was received what the next round starts from."""
+        self._setup.algorithm.step_server(plan.round, tuple(self._before), tuple(self._after))
+        if plan.round.server_step != 1.0:  # the model is not what travelled
+            self._held[0] = Reference(self._after[0].numpy(), self._setup.layout)
+        self._before, self._after = self._after, self._before
+        self._round = plan.round.number
+
+    def _settle(self) -> RoundPlan | None:
+        """Take in the server's last broadcast, again if it is known, and complete what dead ranks have left undone.
+
+        Returns the round to begin, None if none follows.
+        """
+        setup, number = self._setup, self._survivor.last_round(0)
+        downlink = self._exchange.receive_downlink()
+        following = self._following(number, downlink)
+        if not any(
+            vector.size for vector in downlink.vectors
+        ):  # no round has ended yet, or the last one is dropped
+            self._survivor.repair(lambda: None)
+            return following
+        plan = setup.plan(number, downlink.speeds)
+        if self._round == number:
+            self._before, self._after = self._after, self._before
+            self._round = number - 1
+        self._held = [Reference(vector.numpy(), setup.layout) for vector in self._before]
+        self._decode(downlink)
+        wanted = clients_of(plan, setup.world, setup.world.node_of[setup.world.rank])
+        positions = [position for position, client in enumerate(plan.cohort.tolist()) if client in wanted]
+        self._survivor.repair(lambda: self._commit(plan, positions))
+        self._step(plan)
+        self._saved = self._saver.write_again(plan, final=following is None)
+        return following
 
     def _train_all(
         self, plan: RoundPlan, references: Sequence[Reference | None], losses: np.ndarray

@@ -1,5 +1,7 @@
 """What clients keep between rounds, where every rank of a node can reach it."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from mpi4py import MPI
@@ -26,13 +28,19 @@ class ClientState:
         cohort: int,
         uplink_vectors: int,
         folder: str | None = None,
+        journal: bool = False,
     ) -> None:
-        """`folder`: where the control variates lie in a file, for more of them than memory holds; None: in memory."""
+        """`folder`: where the control variates lie in a file, for more of them than memory holds; None: in memory.
+
+        journal: whether a commit can be completed by another rank if the one that does it dies.
+        """
         self._size = size
         self._rows = shared_array(node, (clients, vectors, size), np.float32, folder)
         # Every upload begins on a cache line: the last bits of a matrix product may depend on where its factors begin.
         aligned = -(-size // _ALIGNMENT) * _ALIGNMENT
         self._uploads = shared_array(node, (2, cohort, uplink_vectors, aligned), np.float32)
+        self._staged = shared_array(node, (cohort if journal else 0, vectors, size), np.float32)
+        self._journal = shared_array(node, (cohort if journal else 0,), np.int64)
 
     @property
     def row_shape(self) -> tuple[int, ...]:
@@ -51,6 +59,29 @@ class ClientState:
     def upload(self, round: int, position: int) -> Vectors:
         """Return the upload of a cohort's member, float32 [d] each, as views; two rounds later it is another's."""
         return tuple(torch.from_numpy(row[: self._size]) for row in self._uploads[round % 2, position])
+
+    def commit(
+        self, round: int, position: int, client: int, update: Callable[[Vectors, Vectors], None]
+    ) -> None:
+        """Let `update`, given the upload of a cohort's member and its control variates, change the latter.
+
+        With a journal that happens once, however often it is begun: what is to be written is staged first. So it may be
+        called again for a rank that has died, by a rank of the same node, while no rank commits.
+        """
+        if not self._journal.size:
+            update(self.upload(round, position), self.of(client))
+            return
+        staged, complete = 2 * round, 2 * round + 1
+        if self._journal[position] == complete:
+            return
+        if self._journal[position] != staged:
+            control = tuple(vector.clone() for vector in self.of(client))
+            update(tuple(vector.clone() for vector in self.upload(round, position)), control)
+            for into, vector in zip(self._staged[position], control, strict=True):
+                into[:] = vector.numpy()
+            self._journal[position] = staged
+        self._rows[client] = self._staged[position]
+        self._journal[position] = complete
 
     def add_to(self, total: np.ndarray, clients: np.ndarray, weights: np.ndarray) -> None:
         """Add the control variates of `clients` (ids, in that order), times their `weights` (float64, of all clients).

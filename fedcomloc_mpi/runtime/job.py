@@ -30,18 +30,17 @@ from fedcomloc_mpi.metrics import (
     require_tensorboard,
     startup_line,
 )
-from fedcomloc_mpi.metrics.records import finite_or_none
 from fedcomloc_mpi.models import FlatModel, load_state
 from fedcomloc_mpi.runtime.batched_clients import BatchedClients, batched_clients
 from fedcomloc_mpi.runtime.checkpoint.saver import NodeSaver, Saver, by_leader, gather_saved
 from fedcomloc_mpi.runtime.client import REPORTED_PARTS, ClientRank
 from fedcomloc_mpi.runtime.client_state import ClientState
 from fedcomloc_mpi.runtime.coders import agree_on_coders, left_out
+from fedcomloc_mpi.runtime.control_sum import control_sum
 from fedcomloc_mpi.runtime.devices import Devices, choose_devices
 from fedcomloc_mpi.runtime.evaluate import evaluator_on
 from fedcomloc_mpi.runtime.own import OwnDataset, OwnModel, build_model, check_own
 from fedcomloc_mpi.runtime.run_files import RunFiles
-from fedcomloc_mpi.runtime.schedule import home_node
 from fedcomloc_mpi.runtime.server import Outcome, Server
 from fedcomloc_mpi.runtime.setup import Setup, client_weights
 from fedcomloc_mpi.runtime.signals import SignalWatch
@@ -50,9 +49,10 @@ from fedcomloc_mpi.runtime.training_data import TrainingData, attempt, read_trai
 from fedcomloc_mpi.transport.exchange import Exchange
 from fedcomloc_mpi.transport.registry import EXCHANGES
 from fedcomloc_mpi.transport.report import NOTHING_SAVED
-from fedcomloc_mpi.transport.wait import guarded, wait_all
+from fedcomloc_mpi.transport.survival import refuse_without_ulfm
+from fedcomloc_mpi.transport.wait import guarded
 from fedcomloc_mpi.transport.watchdog import Watchdog, starting
-from fedcomloc_mpi.transport.world import SERVER, World, library_version, open_world
+from fedcomloc_mpi.transport.world import World, library_version, open_world
 from fedcomloc_mpi.wire import names
 
 Clock = Callable[[], int]
@@ -99,10 +99,13 @@ def run(
     """
     started = time.monotonic() if started is None else started
     check_own(config, model, dataset)
+    lossy = config.runtime.on_rank_loss == "continue"
+    if lossy:
+        refuse_without_ulfm()
     with guarded(starting(comm.rank)):
         world = open_world(comm)
     torch.set_num_threads(config.runtime.threads)
-    watchdog = Watchdog(world, config.runtime.round_timeout)
+    watchdog = Watchdog(world, config.runtime.round_timeout, look_for_losses=lossy)
     with SignalWatch() as signals, guarded(watchdog.start_up(limited=not config.data.download)):
         if config.runtime.resume is None:
             attempt(world, (lambda: check_out(config.runtime.out)) if world.is_server else None)
@@ -139,6 +142,7 @@ def _client_state(setup: Setup) -> ClientState:
         config.data.cohort,
         algorithm.uplink_vectors,
         config.runtime.state_dir,
+        journal=config.runtime.on_rank_loss == "continue",
     )
 
 
@@ -262,6 +266,7 @@ def _lead(job: _Job, located: Located, written: RunFiles, started: float) -> End
             job.watchdog,
             saver,
             start,
+            written.add_lost,
         )
         if located.round is None:
             saver.save_start(server.state)
@@ -270,10 +275,17 @@ def _lead(job: _Job, located: Located, written: RunFiles, started: float) -> End
             outcome = Outcome(status, start.round)
         else:
             outcome = server.run()
-    with guarded(job.watchdog.wait):
-        saver.publish(by_leader(world, gather_saved(world, NOTHING_SAVED)))
-        ending = _end(setup, job.exchange, outcome, written.folder)
-        control_sum = _control_sum(setup, job.state, outcome.rounds)
+    while True:
+        try:
+            with guarded(job.watchdog.wait):
+                saver.publish(by_leader(world, gather_saved(world, NOTHING_SAVED)))
+                ending = _end(setup, job.exchange, outcome, written.folder)
+                control = control_sum(setup, job.state, outcome.rounds)
+                server.leave()
+            break
+        except MPI.Exception as error:
+            server.outlive(error)
+    summary.lost_ranks += [{"rank": lost.rank, "round": outcome.rounds} for lost in server.lost]
     if ending.status is Status.INTERRUPTED:
         # For the summary only: the records are to be those of a run that was never interrupted.
         figures = server.evaluate_models()
@@ -288,7 +300,7 @@ def _lead(job: _Job, located: Located, written: RunFiles, started: float) -> End
         if deployed is not None:
             written.write_model("final_compressed.pt", deployed)
     totals = summary.to_dict(ending.status, outcome.reason or None)
-    written.write_summary(totals | {"control_sum": control_sum})
+    written.write_summary(totals | {"control_sum": control})
     print(f"\n{end_table(totals, _title(config))}\nfiles: {written.folder}", flush=True)
     return ending
 
@@ -325,28 +337,32 @@ def _participate(job: _Job) -> Ending:
     attempt(setup.world, None)
     inputs, labels = torch.from_numpy(data.inputs), torch.from_numpy(data.labels)
     over, folder = _tell(setup.world, False, None)
-    saved = NOTHING_SAVED
+    client = ClientRank(
+        setup,
+        job.exchange,
+        job.state,
+        inputs,
+        labels,
+        data.partition,
+        Stopwatch(CLIENT_PARTS, job.clock),
+        job.signals,
+        job.watchdog,
+        NodeSaver(folder, setup, job.state, job.start.held),
+        job.start,
+        job.batches,
+    )
     if not over:
-        client = ClientRank(
-            setup,
-            job.exchange,
-            job.state,
-            inputs,
-            labels,
-            data.partition,
-            Stopwatch(CLIENT_PARTS, job.clock),
-            job.signals,
-            job.watchdog,
-            NodeSaver(folder, setup, job.state, job.start.held),
-            job.start,
-            job.batches,
-        )
-        saved = client.run()
-    with guarded(job.watchdog.wait):
-        gather_saved(setup.world, saved)
-        ending = _end(setup, job.exchange, None, None)
-        _control_sum(setup, job.state, ending.rounds)
-    return ending
+        client.run()
+    while True:
+        try:
+            with guarded(job.watchdog.wait):
+                gather_saved(setup.world, client.saved)
+                ending = _end(setup, job.exchange, None, None)
+                control_sum(setup, job.state, ending.rounds)
+                client.leave()
+            return ending
+        except MPI.Exception as error:
+            client.outlive(error)
 
 
 def _tell(world: World, over: bool, checkpoints: Path | None) -> tuple[bool, Path]:
@@ -371,25 +387,3 @@ def _end(setup: Setup, exchange: Exchange, outcome: Outcome | None, folder: Path
     setup.world.broadcast(words)
     exchange.meter.check(setup.world)
     return Ending(_STATUSES[int(words[0])], int(words[1]), int(words[2]), folder)
-
-
-def _control_sum(setup: Setup, state: ClientState, rounds: int) -> dict[str, float | None] | None:
-    """Add up the control variates of all clients as they stand in memory, weighted as in the mean; all ranks call this.
-
-    Returns, on the server, the Euclidean norm and the largest magnitude of the sum; None on clients and for methods
-    without control variates. A figure that is not finite is None.
-    """
-    vectors, world = setup.algorithm.control_vectors, setup.world
-    if not vectors:
-        return None
-    taken_part = np.unique([setup.cohort(number) for number in range(1, rounds + 1)]).astype(np.int64)
-    home = np.array([home_node(client, world.node_of) for client in taken_part.tolist()], dtype=np.int64)
-    here = taken_part[home == world.node_of[world.rank]] if world.leads_node else taken_part[:0]
-    mine = np.zeros((vectors, setup.layout.size))
-    state.add_to(mine, here, setup.weights)
-    total = np.zeros_like(mine)
-    wait_all([world.comm.Ireduce(mine, total, op=MPI.SUM, root=SERVER)])
-    if not world.is_server:
-        return None
-    norm, largest = float(np.linalg.norm(total)), float(np.abs(total).max(initial=0.0))
-    return {"norm": finite_or_none(norm), "largest_entry": finite_or_none(largest)}

@@ -5,7 +5,9 @@ import json
 import os
 import time
 import zipfile
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from fedcomloc_mpi.runtime.coders import left_out
 from fedcomloc_mpi.runtime.setup import Setup
 from fedcomloc_mpi.runtime.start import Located
 from fedcomloc_mpi.runtime.training_data import TrainingData
+from fedcomloc_mpi.transport.survival import LostRank
 from fedcomloc_mpi.transport.world import library_version
 from fedcomloc_mpi.wire import names
 
@@ -97,6 +100,13 @@ class RunFiles:
     def write_model(self, name: str, vector: Tensor) -> None:
         """Write a flat model, float32 [d], as a state_dict."""
         atomic_write(self.folder / name, state_bytes(self._setup.model.state_dict_of(vector)))
+
+    def add_lost(self, lost: Sequence[LostRank], round: int) -> None:
+        """Add to environment.json ranks that died in a round and that the run goes on without."""
+        path = self.folder / "environment.json"
+        facts = json.loads(path.read_text())
+        facts.setdefault("lost_ranks", []).extend(asdict(each) | {"round": round} for each in lost)
+        write_json(path, facts)
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write summary.json."""

@@ -44,9 +44,9 @@ class Assignment:
         return [position for positions in self.positions for position in positions]
 
 
-def home_node(client: int, node_of: Sequence[int]) -> int:
-    """Return the node whose memory holds a client's control variates; `node_of` [ranks] is the node of each rank."""
-    return node_of[1 + client % (len(node_of) - 1)]
+def home_node(client: int, homes: Sequence[int]) -> int:
+    """Return the node whose memory holds a client's control variates; `homes` [ranks]: see `World`."""
+    return homes[1 + client % (len(homes) - 1)]
 
 
 def assign(
@@ -54,14 +54,16 @@ def assign(
     node_of: Sequence[int],
     work: np.ndarray | None = None,
     speeds: Sequence[int] | np.ndarray | None = None,
+    homes: Sequence[int] | None = None,
 ) -> Assignment:
     """Spread a cohort over the client ranks.
 
     Every client runs on its home node. Within a node the one with the most work comes first, and each goes to the rank
     that would be done with it first. `node_of` [ranks] is the node of each rank; rank 0 is the server. work: [cohort],
     what each client has to do; speeds: [ranks], work that each rank does in one unit of time; both positive, all equal
-    by default.
+    by default. homes: see `home_node`; `node_of` by default.
     """
+    homes = node_of if homes is None else homes
     ranks = len(node_of)
     amounts = [1.0] * len(cohort) if work is None else np.asarray(work, dtype=np.float64).tolist()
     speed = [1.0] * ranks if speeds is None else np.asarray(speeds, dtype=np.float64).tolist()
@@ -74,8 +76,7 @@ def assign(
     for position in sorted(range(len(cohort)), key=lambda position: -amounts[position]):
         amount = amounts[position]
         finish, rank = min(
-            (done[rank] + amount / speed[rank], rank)
-            for rank in members[home_node(clients[position], node_of)]
+            (done[rank] + amount / speed[rank], rank) for rank in members[home_node(clients[position], homes)]
         )
         done[rank] = finish
         positions[rank].append(position)

@@ -2,11 +2,12 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from mpi4py import MPI
 from torch import Tensor
 
 from fedcomloc_mpi.compressors import Compressed, Compressor, Identity
@@ -27,14 +28,16 @@ from fedcomloc_mpi.runtime.balance import SpeedMeter
 from fedcomloc_mpi.runtime.checkpoint.saver import Saver, is_due
 from fedcomloc_mpi.runtime.checkpoint.server_state import ServerState
 from fedcomloc_mpi.runtime.client import REPORTED_PARTS
-from fedcomloc_mpi.runtime.collector import Collector, Diverged
+from fedcomloc_mpi.runtime.collector import Collected, Collector, Diverged
 from fedcomloc_mpi.runtime.evaluate import Evaluator
 from fedcomloc_mpi.runtime.lattice import on_lattice, without_lattice
+from fedcomloc_mpi.runtime.recovery import Survivor
 from fedcomloc_mpi.runtime.setup import RoundPlan, Setup, pick_references
 from fedcomloc_mpi.runtime.signals import SignalWatch
 from fedcomloc_mpi.runtime.start import Start
 from fedcomloc_mpi.transport.exchange import Command, Downlink, Exchange
 from fedcomloc_mpi.transport.report import RankReport
+from fedcomloc_mpi.transport.survival import LostRank
 from fedcomloc_mpi.transport.watchdog import Watchdog
 from fedcomloc_mpi.wire import Reference, coders_of, encode
 
@@ -69,7 +72,9 @@ class Server:
         watchdog: Watchdog,
         saver: Saver,
         start: Start,
+        tell_lost: Callable[[list[LostRank], int], object],
     ) -> None:
+        """tell_lost: called with ranks that are lost and the round in flight."""
         self._setup, self._exchange, self._evaluate = setup, exchange, evaluate
         self._writers, self._progress, self._summary = writers, progress, summary
         self._watch, self._signals, self._watchdog, self._saver = watch, signals, watchdog, saver
@@ -91,6 +96,9 @@ class Server:
         self._collector = Collector(setup, watch, self._sum)
         self._speeds = SpeedMeter(setup.world.size)
         self._deployed = torch.empty(0)
+        self._survivor, self._tell_lost = Survivor(setup, exchange), tell_lost
+        self._sent, self._sent_in = Downlink(Command.CONTINUE, [], self._speeds.speeds), start.round
+        self._lost: list[LostRank] = []
 
     @property
     def model(self) -> Tensor:
@@ -137,7 +145,7 @@ class Server:
                 status, signal = self._lead(plan, last=number == rounds)
             except Diverged as reason:
                 self._saver.discard()
-                self._exchange.send_downlink(Downlink(Command.ABANDON, [], self._speeds.speeds))
+                self._send(Downlink(Command.ABANDON, [], self._speeds.speeds), number - 1)
                 return Outcome(Status.DIVERGED, number - 1, reason=f"{reason} is not finite")
             if status is not None:
                 return Outcome(status, number, signal)
@@ -150,9 +158,9 @@ class Server:
         self._watchdog.begin_round(plan.round.local_steps)
         self._before, self._after = self._after, self._before
         held = [Reference(vector.numpy(), setup.layout) for vector in self._before]
-        arrivals = exchange.arrivals(plan.assignment.counts, watch.part("receive"))
-        collected = self._collector.collect(plan, arrivals, held)
+        plan, collected = self._collect(plan, held)
         reports = collected.reports
+        saved_by_others = self._saver.saved_by_others(reports)
         with watch.part("checkpoint"):
             self._saver.write_rest()
         with watch.part("aggregate"):
@@ -174,9 +182,9 @@ class Server:
         self._learn_speeds(plan, reports)
         with watch.part("broadcast"):
             command = Command.CONTINUE if status is None else Command.FINISH
-            exchange.send_downlink(Downlink(command, downlink_payload, self._speeds.speeds))
+            self._send(Downlink(command, downlink_payload, self._speeds.speeds), number)
         with watch.part("checkpoint"):
-            self._saver.publish(self._saver.saved_by_others(reports))
+            self._saver.publish(saved_by_others)
         if due and not evaluated:
             evaluated = self.evaluate_models()
         uplink, downlink = self._accounting.close_round(
@@ -200,8 +208,10 @@ class Server:
                 dict(zip(REPORTED_PARTS, report.seconds.tolist(), strict=True)) for report in reports
             ),
             server_seconds=server_seconds,
+            lost_ranks=tuple(lost.rank for lost in self._lost),
             **evaluated,
         )
+        self._lost = []
         for writer in self._writers:
             writer.write(record)
         self._summary.add(record)
@@ -210,6 +220,53 @@ class Server:
         self._round = number
         self._begin_checkpoint(plan, final=status is not None)
         return status, signal
+
+    def _collect(self, plan: RoundPlan, held: Sequence[Reference]) -> tuple[RoundPlan, Collected]:
+        """Collect a round's uploads; return what came, and the plan that it came by, another one if ranks were lost."""
+        while True:
+            try:
+                arrivals = self._exchange.arrivals(plan.assignment.counts, self._watch.part("receive"))
+                return plan, self._collector.collect(plan, arrivals, held)
+            except MPI.Exception as error:
+                self.outlive(error)
+                plan = self._setup.plan(plan.round.number, self._speeds.speeds)
+
+    def _send(self, downlink: Downlink, round: int) -> None:
+        """Send a broadcast to all; `round`: the one that is complete with it."""
+        self._sent, self._sent_in = downlink, round
+        try:
+            self._exchange.send_downlink(downlink)
+        except MPI.Exception as error:
+            self.outlive(error)
+
+    def outlive(self, error: MPI.Exception) -> None:
+        """Go on without the ranks that `error` says are lost; the last broadcast has then arrived at all others."""
+        self._survivor.outlive(error, self._settle, self._regrouped)
+
+    def _regrouped(self, kept: list[int], lost: list[LostRank]) -> None:
+        self._speeds.keep(kept)
+        self._lost += lost
+        number = min(self._round + 1, self._setup.config.algorithm.rounds)
+        for each in lost:
+            self._progress.say(
+                f"rank {each.rank} (process {each.process} on {each.host}) is lost in round {number}:"
+                f" {self._setup.world.size} ranks go on"
+            )
+        self._tell_lost(lost, number)
+
+    def _settle(self) -> None:
+        self._survivor.last_round(self._sent_in)
+        self._exchange.send_downlink(replace(self._sent, speeds=self._speeds.speeds))
+        self._survivor.repair(lambda: None)
+
+    @property
+    def lost(self) -> list[LostRank]:
+        """The ranks lost since the last record."""
+        return self._lost
+
+    def leave(self) -> None:
+        """Return when all ranks have done their part; raises as `Survivor.leave_together` does."""
+        self._survivor.leave_together()
 
     def _begin_checkpoint(self, plan: RoundPlan, final: bool) -> None:
         """Begin to write the checkpoint of the round that has just been recorded, if one is due."""

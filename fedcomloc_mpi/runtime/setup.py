@@ -103,7 +103,13 @@ class Setup:
             cohort,
             weights,
             work,
-            assign(cohort, self.world.node_of, work, None if self.config.runtime.deterministic else speeds),
+            assign(
+                cohort,
+                self.world.node_of,
+                work,
+                None if self.config.runtime.deterministic else speeds,
+                self.world.homes,
+            ),
         )
 
 

@@ -113,7 +113,7 @@ def restore(setup: Setup, state: ClientState, located: Located) -> Start:
         except DamagedFile as damage:
             raise UserError(f"on {world.hosts[world.rank]}: {damage}") from damage
         here = world.node_of[world.rank]
-        held.update(load_rows(rows, state, lambda client: home_node(client, world.node_of) == here))
+        held.update(load_rows(rows, state, lambda client: home_node(client, world.homes) == here))
 
     attempt(world, load if world.is_server else None)
     attempt(world, load if world.leads_node and not world.is_server else None)

@@ -11,7 +11,7 @@ from fedcomloc_mpi.transport.world import World
 
 @dataclass
 class ByteMeter:
-    """Bytes that MPI delivered since the start, counted on this rank's own side, by direction."""
+    """Bytes that MPI delivered since the start or `restart`, counted on this rank's own side, by direction."""
 
     uplink: int = 0
     downlink: int = 0
@@ -21,6 +21,12 @@ class ByteMeter:
         """Return (uplink, downlink) bytes since the last call."""
         taken, self._taken = self._taken, (self.uplink, self.downlink)
         return self.uplink - taken[0], self.downlink - taken[1]
+
+    def restart(self) -> None:
+        """Count from zero, as ranks that were lost cannot be asked for their side; `take` still gives what is due."""
+        due = self.take()
+        self.uplink = self.downlink = 0
+        self._taken = (-due[0], -due[1])
 
     def check(self, world: World) -> None:
         """Raise RuntimeError on every rank unless what was sent in a direction equals what was received.

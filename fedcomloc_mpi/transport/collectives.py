@@ -36,8 +36,11 @@ class CollectiveExchange(Exchange):
 
     def __init__(self, world: World, watchdog: Watchdog, *numbers: int, **named: int) -> None:
         super().__init__(world, watchdog, *numbers, **named)
-        self._reports = np.empty(0, dtype=np.uint8)
         self._usual: dict[str, Usual] = defaultdict(Usual)  # by what is waited for
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        self._reports = np.empty(0, dtype=np.uint8)
 
     def send_uplink(self, report: RankReport, messages: Sequence[np.ndarray]) -> None:
         comm, header, packed = self._world.comm, report.pack(), self._pack_messages(report, messages)

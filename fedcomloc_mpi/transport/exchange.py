@@ -82,9 +82,18 @@ class Exchange(ABC):
         self._uplink_vectors, self._downlink_vectors = uplink_vectors, downlink_vectors
         self._largest_message = largest_message
         self._chunk_bytes = chunk_bytes
-        self._header = np.zeros(1 + downlink_vectors + world.size, dtype="<i8")
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Make the buffers for the world as it is."""
+        self._header = np.zeros(1 + self._downlink_vectors + self._world.size, dtype="<i8")
         self._messages = np.empty(0, dtype=np.uint8)
         self._broadcast = np.empty(0, dtype=np.uint8)
+
+    def restart(self) -> None:
+        """Go on in a world that has lost ranks; all ranks call this. What was under way is forgotten."""
+        self.meter.restart()
+        self._prepare()
 
     @abstractmethod
     def send_uplink(self, report: RankReport, messages: Sequence[np.ndarray]) -> None:

@@ -38,9 +38,12 @@ class PointToPointExchange(Exchange):
 
     def __init__(self, world: World, watchdog: Watchdog, *numbers: int, **named: int) -> None:
         super().__init__(world, watchdog, *numbers, **named)
-        self._buffers = [np.empty(0, dtype=np.uint8)] * world.size  # messages of each rank
         # Sending and receiving take different times, and so do a round's first arrival and those that follow.
         self._usual: dict[str, Usual] = defaultdict(Usual)
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        self._buffers = [np.empty(0, dtype=np.uint8)] * self._world.size  # messages of each rank
 
     def send_uplink(self, report: RankReport, messages: Sequence[np.ndarray]) -> None:
         header, packed = report.pack(), self._pack_messages(report, messages)

@@ -14,6 +14,7 @@ from mpi4py import MPI
 
 from fedcomloc_mpi.errors import RankLost
 from fedcomloc_mpi.transport.process import condition
+from fedcomloc_mpi.transport.survival import raise_if_lost
 from fedcomloc_mpi.transport.wait import Between
 from fedcomloc_mpi.transport.world import SERVER, World
 
@@ -37,9 +38,15 @@ class Watchdog:
     """
 
     def __init__(
-        self, world: World, limit: float | None, clock: Callable[[], float] = time.monotonic
+        self,
+        world: World,
+        limit: float | None,
+        clock: Callable[[], float] = time.monotonic,
+        look_for_losses: bool = False,
     ) -> None:
+        """look_for_losses: raise MPI.Exception in waits when a rank has died, for jobs that go on without it."""
         self._world, self._given, self._clock = world, limit, clock
+        self._look_for_losses = look_for_losses
         self._slowest = self._slowest_step = 0.0
         self.local_steps = 1
 
@@ -76,8 +83,10 @@ class Watchdog:
             self, None, max(SHORTEST_DEFAULT, self._given or 0) + _CLIENT_SECONDS if limited else float("inf")
         )
 
-    def answer(self) -> None:
-        """Answer the server if it asks for a sign of life."""
+    def look(self) -> None:
+        """Answer the server if it asks for a sign of life; raise MPI.Exception if a rank has died and it matters."""
+        if self._look_for_losses:
+            raise_if_lost(self._world.comm)
         comm = self._world.comm
         while not self._world.is_server and comm.Iprobe(source=SERVER, tag=_QUESTION_TAG):
             nothing = np.empty(0, dtype=np.uint8)
@@ -165,6 +174,6 @@ class _Wait:
     def __call__(self) -> None:
         waited = self._awake.seconds()
         if waited > _QUIET_SECONDS:
-            self.watchdog.answer()
+            self.watchdog.look()
         if waited > self.limit:
             self.watchdog.give_up(waited, self.waited_for() if self.waited_for else None)

@@ -1,8 +1,8 @@
 """The world of ranks: who is the server, which ranks share a node, and what stops a job before it starts."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from mpi4py import MPI
@@ -16,13 +16,15 @@ _SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "SLURM_STEP_
 _ERROR_BYTES = 2048
 
 
-@dataclass(frozen=True)
+@dataclass
 class World:
-    """A communicator with the facts that every part needs.
+    """A communicator with the facts that every part needs. It changes only when ranks are lost (`keep`).
 
     comm: all ranks; rank 0 is the server, the others host clients. node: the ranks that share memory with this one, in
     world order. node_of: for each rank the number of the node that it runs on, nodes numbered in the order of their
-    lowest rank. hosts: the processor name of each rank. processes: its process id there.
+    lowest rank. hosts: the processor name of each rank. processes: its process id there. homes: the node of each rank
+    that the job started with, which decides where a client's state is (`schedule.home_node`). first_ranks: for each
+    rank, the one that it was when the job started, and that people know it by.
     """
 
     comm: MPI.Intracomm
@@ -30,6 +32,12 @@ class World:
     node_of: tuple[int, ...]
     hosts: tuple[str, ...]
     processes: tuple[int, ...]
+    homes: tuple[int, ...] = field(init=False)
+    first_ranks: tuple[int, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.homes = self.node_of
+        self.first_ranks = tuple(range(len(self.node_of)))
 
     @property
     def rank(self) -> int:
@@ -53,8 +61,16 @@ class World:
 
     def name(self, rank: int) -> str:
         """Return a rank with its process and host, for messages."""
-        who = f"rank {rank}, the server" if rank == SERVER else f"rank {rank}"
+        who = f"rank {self.first_ranks[rank]}{', the server' if rank == SERVER else ''}"
         return f"{who} (process {self.processes[rank]} on {self.hosts[rank]})"
+
+    def keep(self, comm: MPI.Intracomm, node: MPI.Comm, kept: Sequence[int]) -> None:
+        """Go on with the ranks `kept` of this world, ascending, which are the ranks of `comm` in that order."""
+        self.comm, self.node = comm, node
+        self.node_of = tuple(self.node_of[rank] for rank in kept)
+        self.hosts = tuple(self.hosts[rank] for rank in kept)
+        self.processes = tuple(self.processes[rank] for rank in kept)
+        self.first_ranks = tuple(self.first_ranks[rank] for rank in kept)
 
     def agree(self, error: UserError | None) -> None:
         """Raise on every rank if any rank calls this with an error; all ranks must call it (MPI_Iallgather).

@@ -107,6 +107,12 @@ def test_only_the_first_of_many_singletons_speaks(empty_folder: Path) -> None:
     assert (job.returncode, job.stdout, job.stderr) == (MISTAKE, "", "")
 
 
+def test_going_on_without_ranks_needs_ulfm(empty_folder: Path) -> None:
+    job = train(3, "--on-rank-loss", "continue", cwd=empty_folder)
+    assert_one_line(job, r"on_rank_loss is continue: .*Open MPI .*")
+    assert files_below(empty_folder) == {}
+
+
 def test_missing_data_folder(empty_folder: Path) -> None:
     job = train(3, "--dataset", "mnist", "--data-dir", "nowhere", cwd=empty_folder)
     assert_one_line(job, r"--dataset mnist: did not find train-images.*nowhere.*does not exist.*--download")

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from fedcomloc_mpi.errors import UserError
-from fedcomloc_mpi.metrics import DirectionBytes, MaxSum, RoundWriter, over_ranks, read_rounds
+from fedcomloc_mpi.metrics import (
+    DirectionBytes,
+    MaxSum,
+    RoundWriter,
+    Status,
+    Summary,
+    end_table,
+    over_ranks,
+    read_rounds,
+)
 from tests.metrics.records import record
 
 
@@ -174,3 +183,19 @@ def test_maximum_and_sum_over_ranks() -> None:
     laps = [{"compute": 1.5, "wait": 0.25}, {"compute": 0.5, "wait": 2.0}, {"compute": 1.0, "wait": 0.0}]
     assert over_ranks(laps) == {"compute": MaxSum(1.5, 3.0), "wait": MaxSum(2.0, 2.25)}
     assert over_ranks([]) == {}
+
+
+def test_lost_ranks_are_named_where_there_are_any(path: Path) -> None:
+    with RoundWriter(path) as writer:
+        writer.write(record(1))
+        writer.write(replace(record(2), lost_ranks=(3, 8)))
+    without, with_losses = map(json.loads, path.read_text().splitlines())
+    assert "lost_ranks" not in without
+    assert with_losses["lost_ranks"] == [3, 8]
+    assert [list(each.lost_ranks) for each in read_rounds(path).records] == [[], [3, 8]]
+    summary = Summary(size=10)
+    for each in read_rounds(path).records:
+        summary.add(each)
+    totals = summary.to_dict(Status.FINISHED)
+    assert totals["lost_ranks"] == [{"rank": 3, "round": 2}, {"rank": 8, "round": 2}]
+    assert "rank 8 was lost in round 2" in end_table(totals, "a run")

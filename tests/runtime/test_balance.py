@@ -54,3 +54,12 @@ def test_speeds_stay_usable(rounds: list[list[tuple[int, float]]]) -> None:
         assert meter.speeds.dtype == np.int64
         assert (meter.speeds >= USUAL_SPEED // 4).all()
         assert (meter.speeds <= USUAL_SPEED * 4).all()
+
+
+def test_speeds_of_ranks_that_are_left() -> None:
+    meter = SpeedMeter(4)
+    for _ in range(20):
+        meter.add([0, 100, 100, 100], [0, 1, 1, 4])
+    before = meter.speeds
+    meter.keep([0, 1, 3])
+    assert meter.speeds.tolist() == before[[0, 1, 3]].tolist()

@@ -72,3 +72,36 @@ def test_the_uploads_of_two_rounds_are_seen_by_all() -> None:
 def test_methods_without_control_variates_keep_none() -> None:
     state = ClientState(MPI.COMM_WORLD, CLIENTS, 0, SIZE, COHORT, 1)
     assert state.of(3) == ()
+
+
+@pytest.mark.parametrize("interrupted", ["before", "computing", "staged", "complete"])
+def test_a_commit_is_done_once_whoever_dies_in_it(interrupted: str) -> None:
+    """A state of one rank, which stands for two: one that dies, and the one that completes its work."""
+    state = ClientState(MPI.COMM_SELF, CLIENTS, 1, SIZE, COHORT, 1, journal=True)
+    (control,) = state.of(3)
+    calls = 0
+
+    def update(upload: tuple[torch.Tensor, ...], control: tuple[torch.Tensor, ...]) -> None:
+        nonlocal calls
+        calls += 1
+        control[0].add_(upload[0].mul_(2.0))
+        if interrupted == "computing" and calls == 1:
+            raise KeyboardInterrupt
+
+    for round in (1, 2):
+        before = control.clone()
+        calls = 0
+        state.upload(round, 2)[0].fill_(float(round))
+        if interrupted == "computing":
+            with pytest.raises(KeyboardInterrupt):
+                state.commit(round, 2, 3, update)
+        elif interrupted != "before":
+            state.commit(round, 2, 3, update)
+        if interrupted == "staged":  # what is left when the rank dies while it copies
+            control[: SIZE // 2] = before[: SIZE // 2]
+            state._journal[2] = 2 * round
+        state.commit(round, 2, 3, update)
+        state.commit(round, 2, 3, update)
+        assert (control == before + 2.0 * round).all()
+        assert calls == (2 if interrupted == "computing" else 1)
+        assert (state.upload(round, 2)[0] == round).all()

@@ -222,3 +222,13 @@ def test_the_plan_of_a_round(kind: str, p: float) -> None:
         other = replace(setup, world=replace(world, node_of=(0,) * 11)).plan(number)
         assert other.round == plan.round
         assert other.cohort.tolist() == plan.cohort.tolist()
+
+
+def test_clients_stay_on_their_node_when_ranks_are_lost() -> None:
+    homes = [0, 0, 0, 1, 1]
+    cohort = np.arange(12)
+    before = assign(cohort, homes)
+    after = assign(cohort, [0, 0, 1, 1], homes=homes)  # rank 2 is lost
+    on_node_0 = {position for rank in (1, 2) for position in before.positions[rank]}
+    assert set(after.positions[1]) == on_node_0
+    assert after.counts == [0, 6, 3, 3]

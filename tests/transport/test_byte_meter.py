@@ -18,3 +18,14 @@ def test_every_rank_is_told_when_the_meters_disagree() -> None:
                 setattr(meter, direction, getattr(meter, direction) + 1)
             with pytest.raises(RuntimeError, match=f"^{direction}: .* disagree by -?1 bytes"):
                 meter.check(world)
+
+
+def test_restarted_meters_give_what_is_due() -> None:
+    meter = ByteMeter(uplink=100, downlink=40)
+    assert meter.take() == (100, 40)
+    meter.uplink += 7
+    meter.restart()
+    assert (meter.uplink, meter.downlink) == (0, 0)
+    meter.downlink += 5
+    assert meter.take() == (7, 5)
+    assert meter.take() == (0, 0)

@@ -67,8 +67,8 @@ class RowChain:
         return written
 
     def discard(self) -> None:
-        """Give up a file that was begun; what has changed is written with the next one."""
+        """Give up a file that was begun, if any; the next one is a base."""
         if self._file is not None:
             self._file.discard()
             self._file = None
-            self._rows_written = 0  # the next one is a base
+        self._rows_written = 0

@@ -140,6 +140,7 @@ class NodeSaver:
     """The part of the client ranks of a node without the server; `after_commit` is called by all of them."""
 
     def __init__(self, folder: Path, setup: Setup, state: ClientState, held: Iterable[int]) -> None:
+        """`held`: clients of this node that took part before."""
         self._world = setup.world
         self._here = self._world.node_of[self._world.rank]
         self._every = setup.config.runtime.checkpoint_every
@@ -159,10 +160,25 @@ class NodeSaver:
         file = self._chain.finish()
         return file.size, file.crc32, int(is_base)
 
+    def write_again(self, plan: RoundPlan, final: bool) -> tuple[int, int, int]:
+        """After ranks were lost: write the rows as they are after `plan`, if a checkpoint is due then; see there.
+
+        The lost rank may have been the leader, so its file is written anew, with all rows.
+        """
+        if self._here == self._world.node_of[SERVER]:
+            return NOTHING_SAVED
+        self._chain.note(clients_of(plan, self._world, self._here))
+        self._chain.discard()
+        if not is_due(plan.round.number, self._every, final) or not self._world.leads_node:
+            return NOTHING_SAVED
+        self._chain.begin(plan.round.number)
+        file = self._chain.finish()
+        return file.size, file.crc32, 1
+
 
 def clients_of(plan: RoundPlan, world: World, node: int) -> list[int]:
     """Return the members of a cohort whose home is a node."""
-    return [client for client in plan.cohort.tolist() if home_node(client, world.node_of) == node]
+    return [client for client in plan.cohort.tolist() if home_node(client, world.homes) == node]
 
 
 def by_leader(world: World, saved: list[tuple[int, int, int]]) -> dict[int, tuple[int, int, int]]:

@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# Runs one training job inside an allocation, or goes on with it where an earlier run of the same job has stopped.
+#
+#   launch/job.sh [FLAG OF fedcomloc_mpi.train]...        from the root of the checkout
+#
+# Variables, all optional:
+#   MPI      mpich (default), openmpi or impi: the library that mpi4py loads
+#   LAUNCH   mpirun (default) or srun
+#   RANKS    number of ranks (default: the tasks of the allocation)
+#   OUT      the run's folder; if it holds a run, that run goes on, with its own settings
+#            (default: runs/ and the job's number, which a requeued job keeps)
+#   VENV     virtual environment to activate (default: .venv, if it is there)
+#   MODULES  modules to load before that, e.g. "gcc openmpi/5.0"
+#   THREADS  threads of a rank (default 1), as --threads
+#   WRAP     a program in front of python on every rank, e.g. launch/bind_gpu.sh
+#   HOSTS    a file with a line for each rank's host, for mpirun outside SLURM
+#
+# SIGUSR1 and SIGTERM are passed on: the round in flight ends, a checkpoint is written, and the job ends. After SIGUSR1,
+# which the scheduler sends before the time is up, a SLURM job puts itself back into the queue.
+set -euo pipefail
+
+MPI=${MPI:-mpich}
+LAUNCH=${LAUNCH:-mpirun}
+RANKS=${RANKS:-${SLURM_NTASKS:-}}
+THREADS=${THREADS:-1}
+readonly TIME_NEARLY_UP=138 # 128 + SIGUSR1
+
+fail() {
+    echo "launch/job.sh: $*" >&2
+    exit 2
+}
+
+[ -n "$RANKS" ] || fail "the number of ranks is not known: set RANKS, or give the allocation --ntasks"
+
+if [ -n "${MODULES:-}" ]; then
+    # The module command is a function that login shells have.
+    # shellcheck disable=SC1091
+    command -v module >/dev/null || . /etc/profile
+    # shellcheck disable=SC2086 # several modules
+    module load $MODULES
+fi
+if [ -n "${VENV:-}" ] || [ -d .venv ]; then
+    # shellcheck disable=SC1091
+    . "${VENV:-.venv}/bin/activate"
+fi
+
+# Libraries would otherwise start a thread for each core, in every rank.
+export OMP_NUM_THREADS="$THREADS"
+
+case "$MPI-$LAUNCH" in
+mpich-mpirun) launcher=(mpirun -n "$RANKS" ${HOSTS:+-f "$HOSTS"}) ;;
+impi-mpirun) launcher=(mpirun -n "$RANKS" ${HOSTS:+-f "$HOSTS"}) ;;
+# By node: where more ranks than cores are allowed, Open MPI would put all on the first.
+openmpi-mpirun) launcher=(mpirun -n "$RANKS" --map-by node ${HOSTS:+--hostfile "$HOSTS"}) ;;
+mpich-srun | impi-srun) launcher=(srun --ntasks="$RANKS" --mpi=pmi2) ;;
+openmpi-srun) launcher=(srun --ntasks="$RANKS" --mpi=pmix) ;;
+*) fail "MPI=$MPI LAUNCH=$LAUNCH: MPI must be mpich, openmpi or impi, and LAUNCH mpirun or srun" ;;
+esac
+if [ "$MPI-$LAUNCH" = impi-srun ] && [ -z "${I_MPI_PMI_LIBRARY:-}" ]; then
+    fail "Intel MPI under srun needs I_MPI_PMI_LIBRARY, the path of SLURM's libpmi2.so"
+fi
+
+if [ -z "${OUT:-}" ]; then
+    number=${SLURM_ARRAY_JOB_ID:-${SLURM_JOB_ID:-${PBS_JOBID:-}}}
+    [ -n "$number" ] || fail "not in a batch job: set OUT, the run's folder"
+    OUT=runs/job-$number${SLURM_ARRAY_TASK_ID:+-$SLURM_ARRAY_TASK_ID}
+fi
+if [ -f "$OUT/config.toml" ]; then
+    flags=(--resume "$OUT")
+else
+    mkdir -p "$(dirname "$OUT")"
+    flags=(--out "$OUT" --threads "$THREADS" "$@")
+fi
+
+# shellcheck disable=SC2086 # WRAP may have arguments
+"${launcher[@]}" ${WRAP:-} python -m fedcomloc_mpi.train "${flags[@]}" &
+job=$!
+trap 'kill -USR1 "$job"' USR1
+trap 'kill -TERM "$job"' TERM
+
+# A trapped signal ends `wait`, but not the job.
+code=0
+wait "$job" || code=$?
+while kill -0 "$job" 2>/dev/null; do
+    code=0
+    wait "$job" || code=$?
+done
+
+if [ "$code" -eq "$TIME_NEARLY_UP" ] && [ -n "${SLURM_JOB_ID:-}" ]; then
+    scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$code"
