@@ -1,24 +1,22 @@
 """Configuration: flags, TOML files, defaults and checks of `python -m fedcomloc_mpi.train`.
 
-The tree of dataclasses in tree.py is the one table that everything else here is made from.
+The dataclasses of the groups (algorithm.py, compression.py, data.py, runtime.py) are the one table that everything
+else here is made from; tree.py puts them together.
 """
 
+from fedcomloc_mpi.config.algorithm import AlgorithmConfig
+from fedcomloc_mpi.config.compression import CompressionConfig
+from fedcomloc_mpi.config.data import DataConfig
 from fedcomloc_mpi.config.datasets import DATASETS, DatasetDefaults
 from fedcomloc_mpi.config.describe import help_text, markdown_table, resolved_text
 from fedcomloc_mpi.config.directions import DirectionConfig, method_compression, model_compression
 from fedcomloc_mpi.config.load import load_config
 from fedcomloc_mpi.config.methods import COMPRESSORS, METHODS, Method
 from fedcomloc_mpi.config.resolve import Resolved, make_config
+from fedcomloc_mpi.config.runtime import RuntimeConfig
+from fedcomloc_mpi.config.table import OPTIONS
 from fedcomloc_mpi.config.toml import read_toml, to_toml
-from fedcomloc_mpi.config.tree import (
-    OPTIONS,
-    AlgorithmConfig,
-    CompressionConfig,
-    Config,
-    DataConfig,
-    RuntimeConfig,
-    to_flat,
-)
+from fedcomloc_mpi.config.tree import Config, to_flat
 
 __all__ = [
     "COMPRESSORS",

@@ -8,8 +8,9 @@ from fedcomloc_mpi.config.datasets import DATASETS
 from fedcomloc_mpi.config.flags import COMMANDS
 from fedcomloc_mpi.config.options import Option, Value
 from fedcomloc_mpi.config.resolve import Resolved
+from fedcomloc_mpi.config.table import GROUPS
 from fedcomloc_mpi.config.toml import format_value
-from fedcomloc_mpi.config.tree import GROUPS, to_flat
+from fedcomloc_mpi.config.tree import to_flat
 
 _TITLES = {
     "algorithm": "Algorithm",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fedcomloc_mpi.config.options import Value, nearest, shown
-from fedcomloc_mpi.config.tree import OPTIONS
+from fedcomloc_mpi.config.table import OPTIONS
 from fedcomloc_mpi.errors import UserError
 
 COMMANDS: dict[str, str] = {

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fedcomloc_mpi.config.combinations import check_combination
 from fedcomloc_mpi.config.datasets import DATASETS
 from fedcomloc_mpi.config.methods import METHODS, Method
 from fedcomloc_mpi.config.options import Option, Value
+from fedcomloc_mpi.config.table import OPTIONS
 from fedcomloc_mpi.config.toml import suggestion
-from fedcomloc_mpi.config.tree import OPTIONS, Config, check_combination, from_flat, to_flat
+from fedcomloc_mpi.config.tree import Config, from_flat, to_flat
 from fedcomloc_mpi.errors import UserError
 
 

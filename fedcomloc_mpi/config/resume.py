@@ -5,8 +5,9 @@ from pathlib import Path
 from fedcomloc_mpi.config.flags import CommandLine
 from fedcomloc_mpi.config.options import printable, shown
 from fedcomloc_mpi.config.resolve import Resolved, resolve
+from fedcomloc_mpi.config.table import OPTIONS
 from fedcomloc_mpi.config.toml import read_toml
-from fedcomloc_mpi.config.tree import OPTIONS, to_flat
+from fedcomloc_mpi.config.tree import to_flat
 from fedcomloc_mpi.errors import UserError
 
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fedcomloc_mpi.config.options import Value, nearest, printable, shown
-from fedcomloc_mpi.config.tree import OPTIONS, Config, to_flat
+from fedcomloc_mpi.config.table import OPTIONS
+from fedcomloc_mpi.config.tree import Config, to_flat
 from fedcomloc_mpi.errors import UserError
 
 _LARGEST_FILE = 1 << 20  # bytes; a configuration has about 2000

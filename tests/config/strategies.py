@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from fedcomloc_mpi.config.methods import METHODS
 from fedcomloc_mpi.config.options import Interval, Option
-from fedcomloc_mpi.config.tree import OPTIONS
+from fedcomloc_mpi.config.table import OPTIONS
 
 # Text that the command line, TOML and a file name can all hold: no NUL, no lone surrogates.
 paths = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=30)

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 import fedcomloc_mpi.errors
 from fedcomloc_mpi.config import load_config, markdown_table, resolved_text, to_flat
 from fedcomloc_mpi.config.flags import COMMANDS
+from fedcomloc_mpi.config.table import GROUPS, OPTIONS
 from fedcomloc_mpi.config.toml import check_table, parse_toml
-from fedcomloc_mpi.config.tree import GROUPS, OPTIONS
 from tests.config.strategies import as_flags, chosen_values
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"

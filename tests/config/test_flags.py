@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedcomloc_mpi.config.flags import COMMANDS, parse_flags
-from fedcomloc_mpi.config.tree import OPTIONS
+from fedcomloc_mpi.config.table import OPTIONS
 from fedcomloc_mpi.errors import UserError
 from tests.config.strategies import allowed, as_flags
 

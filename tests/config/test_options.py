@@ -7,10 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedcomloc_mpi.config.algorithm import AlgorithmConfig
+from fedcomloc_mpi.config.data import DataConfig
 from fedcomloc_mpi.config.datasets import DATASETS
 from fedcomloc_mpi.config.options import Interval, nearest, option, shown
 from fedcomloc_mpi.config.resolve import make_config
-from fedcomloc_mpi.config.tree import GROUPS, OPTIONS, AlgorithmConfig, Config, DataConfig, to_flat
+from fedcomloc_mpi.config.table import GROUPS, OPTIONS
+from fedcomloc_mpi.config.tree import Config, to_flat
 from fedcomloc_mpi.errors import UserError
 from tests.config.strategies import allowed
 

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 
 from fedcomloc_mpi.config import COMPRESSORS, METHODS, load_config, make_config, to_flat, to_toml
 from fedcomloc_mpi.config.methods import Method
-from fedcomloc_mpi.config.tree import OPTIONS
+from fedcomloc_mpi.config.table import OPTIONS
 from fedcomloc_mpi.errors import UserError
 from tests.config.strategies import as_flags, chosen_values
 

@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedcomloc_mpi.config.resolve import make_config
+from fedcomloc_mpi.config.table import OPTIONS
 from fedcomloc_mpi.config.toml import check_table, format_value, parse_toml, read_toml, to_toml
-from fedcomloc_mpi.config.tree import OPTIONS, to_flat
+from fedcomloc_mpi.config.tree import to_flat
 from fedcomloc_mpi.errors import UserError
 from tests.config.strategies import chosen_values
 
