@@ -41,6 +41,7 @@ from fedcomloc_mpi.runtime.devices import Devices, choose_devices
 from fedcomloc_mpi.runtime.evaluate import evaluator_on
 from fedcomloc_mpi.runtime.own import OwnDataset, OwnModel, build_model, check_own
 from fedcomloc_mpi.runtime.run_files import RunFiles
+from fedcomloc_mpi.runtime.same_config import refuse_different_configurations
 from fedcomloc_mpi.runtime.server import Outcome, Server
 from fedcomloc_mpi.runtime.setup import Setup, client_weights
 from fedcomloc_mpi.runtime.signals import SignalWatch
@@ -107,6 +108,7 @@ def run(
     torch.set_num_threads(config.runtime.threads)
     watchdog = Watchdog(world, config.runtime.round_timeout, look_for_losses=lossy)
     with SignalWatch() as signals, guarded(watchdog.start_up(limited=not config.data.download)):
+        refuse_different_configurations(world, config)
         if config.runtime.resume is None:
             attempt(world, (lambda: check_out(config.runtime.out)) if world.is_server else None)
         devices = choose_devices(world, config.runtime.device, config.runtime.deterministic)

@@ -12,6 +12,11 @@ def launched_rank(environment: Mapping[str, str] = os.environ) -> int:
     return _number(_RANK_VARIABLES, environment, 0)
 
 
+def launched(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether a launcher has started this process, and so perhaps others with it."""
+    return any(environment.get(variable, "").isdigit() for variable in _RANK_VARIABLES)
+
+
 def first_on_host(environment: Mapping[str, str] = os.environ) -> bool:
     """Return whether this process is the first that its launcher started on this host, as far as it says."""
     return _number(_LOCAL_RANK_VARIABLES, environment, launched_rank(environment)) == 0
