@@ -72,5 +72,5 @@ def test_the_whole_page(slurm: Slurm, checkout: Path) -> None:
 def test_the_table_is_that_of_the_script() -> None:
     script = (ROOT / "launch/job.sh").read_text(encoding="utf-8")
     listed = set(re.findall(r"^\| `(\w+)` \|", HPC, re.MULTILINE))
-    assert listed == {"MPI", "LAUNCH", "MODULES", "VENV", "THREADS"}
+    assert listed == {"MPI", "LAUNCH", "MODULES", "VENV", "THREADS", "LAUNCH_FLAGS"}
     assert listed <= set(re.findall(r"^#   (\w+) ", script, re.MULTILINE))

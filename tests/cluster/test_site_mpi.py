@@ -35,6 +35,17 @@ def test_site(
     assert_same(tmp_path / "run", short_reference)
 
 
+def test_open_mpi_5_with_ulfm(short_reference: Path, tmp_path: Path) -> None:
+    """A job that would go on without ranks, and loses none."""
+    site = sites.open_mpi_5()
+    variables = {"MPI": "openmpi", "RANKS": "4", "OUT": "run", "VENV": str(site.folder), **site.variables}
+    command = ["bash", str(ROOT / "launch/job.sh"), *SHORT, "--on-rank-loss", "continue"]
+    with RunningJob(command, {**variables, "LAUNCH_FLAGS": "--with-ft ulfm"}, tmp_path) as running:
+        job = running.wait(280)
+    assert job.returncode == 0, job
+    assert_same(tmp_path / "run", short_reference)
+
+
 def test_pbs(short_reference: Path, tmp_path: Path) -> None:
     """The script for PBS, with what PBS sets, though not by PBS."""
     site = sites.mpich_4()
