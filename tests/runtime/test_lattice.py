@@ -1,6 +1,7 @@
 import pytest
 
 from fedcomloc_mpi.algorithms import ALGORITHMS
+from fedcomloc_mpi.algorithms.fedavg import SparseFedAvg
 from fedcomloc_mpi.config import Config, make_config
 from fedcomloc_mpi.errors import AgreedError
 from fedcomloc_mpi.runtime.lattice import refuse_lattice_without_references
@@ -10,7 +11,7 @@ def job(**options: object) -> Config:
     return make_config(dataset="digits", **options)
 
 
-class Unlike(ALGORITHMS["sparsefedavg"]):  # type: ignore[misc]
+class Unlike(SparseFedAvg):
     """Uploads that resemble nothing that was broadcast."""
 
     uplink_references = (None,)
