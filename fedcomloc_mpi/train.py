@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from fedcomloc_mpi.config import Config, load_config
 from fedcomloc_mpi.errors import AgreedError, RankLost, UserError
 from fedcomloc_mpi.metrics import Status
-from fedcomloc_mpi.transport.launcher import first_on_host, launched_rank
+from fedcomloc_mpi.transport.launcher import first_on_host, launched_rank, prepare_for_losses
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -41,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             quiet = contextlib.redirect_stdout(nowhere) if launched_rank() else contextlib.nullcontext()
             with quiet:  # --help and --print-config: once, not from every rank
                 config = load_config(sys.argv[1:] if arguments is None else arguments).config
+        if config.runtime.on_rank_loss == "continue":
+            prepare_for_losses()
         comm = _world_communicator()
     except UserError as error:
         # A file may be missing on one host alone, so each host's first process speaks.
