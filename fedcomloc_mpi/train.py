@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING
 from fedcomloc_mpi.config import Config, load_config
 from fedcomloc_mpi.errors import AgreedError, RankLost, UserError
 from fedcomloc_mpi.metrics import Status
-from fedcomloc_mpi.transport.launcher import first_on_host, launched, launched_rank
+from fedcomloc_mpi.transport.launcher import (
+    first_on_host,
+    launched,
+    launched_rank,
+    prepare_for_losses,
+)
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -48,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _report(error, 0)
         mistake = error
     try:
+        if config is not None and config.runtime.on_rank_loss == "continue":
+            prepare_for_losses()
         comm = _world_communicator()
     except UserError as error:
         # It may be missing on one host alone, so each host's first process speaks.
