@@ -14,6 +14,7 @@ import argparse
 import json
 import math
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -103,6 +104,7 @@ def main() -> int:
     parser.add_argument("--ranks", type=int, default=5, help="hosts: the server's and a client's each")
     parser.add_argument("--only", default="", metavar="TEXT", help="cells whose description holds TEXT")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the network is removed first
     try:
         check_possible()
         for cell in cells(chosen.ranks):

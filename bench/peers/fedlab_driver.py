@@ -53,8 +53,9 @@ connection = DistNetwork(("127.0.0.1", port), size, rank)
 if rank == 0:
     handler = Handler(network(), job.rounds, COHORT / CLIENTS, logger=logger)
     handler.num_clients = CLIENTS
+    handler.clock.tick()
     SynchronousServerManager(connection, handler, logger=logger).run()
-    handler.clock.write(job.folder, job.accuracy(handler._model))
+    handler.clock.write(job.folder, job.accuracy(handler.model))
 else:
     firsts = [CLIENTS * part // (size - 1) for part in range(size)]
     trainer = Trainer(job, firsts[rank - 1], firsts[rank] - firsts[rank - 1], logger)

@@ -61,7 +61,7 @@ def heading(rows: Sequence[dict[str, str]], file: str) -> str:
         " process. FedComLoc is this project's own method, with density 0.1, 8 bits and the shared lattice.\n\n"
         "- **s/round**: the median over runs of each run's median over 25 rounds after 5 of warm-up.\n"
         "- **KB/round**: all that the processes send to each other in a round, uplink and downlink, as the kernel"
-        " counts it on the loopback interface, the mean of 25 rounds; measured in runs of their own, with TCP for all.\n"
+        " counts it on the loopback interface, the mean of 25 rounds; from runs of their own, with TCP for all.\n"
         "- **accuracy**: on the test set after the last of the 30 rounds (31 for this project), as evidence that the"
         " work was the same.\n"
     )
@@ -102,6 +102,7 @@ NOTES = """## What to know of the systems
   the cohort gets the model once. Its cohort falls on ranks by the clients' numbers, so some ranks wait.
 - **pfl** simulates: clients exist inside the processes only, and what processes exchange is the all-reduced sum. No
   client's message exists, so its KB/round is no communication cost of federated learning.
-- **APPFL** gives every client a rank; its server sleeps 0.1 s before it looks for each message.
+- **APPFL** sends pickles of torch files; its server sleeps 0.1 s before it looks for each message, one from every rank
+  a round, which is the least that a round can take.
 - **this project** balances the cohort over its ranks, and rank 0 only serves.
 """

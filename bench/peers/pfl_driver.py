@@ -69,6 +69,7 @@ model = PyTorchModel(module, torch.optim.SGD, torch.optim.SGD(module.parameters(
 clients = FederatedDataset(
     lambda client: Client(job, client), get_user_sampler("minimize_reuse", list(range(CLIENTS)))
 )
+ticks.clock.tick()
 FederatedAveraging().run(
     NNAlgorithmParams(
         central_num_iterations=job.rounds,

@@ -96,6 +96,7 @@ ENTRANTS = (
     Entrant("pfl", "pfl", 1, "", "pfl_driver"),
     Entrant("pfl", "pfl", 2, "torchrun", "pfl_driver"),
     Entrant("pfl", "pfl", 10, "torchrun", "pfl_driver"),
+    Entrant("APPFL", "appfl", 3, "mpirun", "appfl_driver"),
     Entrant("APPFL", "appfl", 11, "mpirun", "appfl_driver"),
 )
 
@@ -161,7 +162,7 @@ def prepare(venv: str, venvs: Path) -> None:
         return
     print(f"installing {requirements.name} into {folder}", flush=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-    install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps"]
+    install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
     subprocess.run([*install, "--requirement", str(requirements)], check=True)
     stamp.write_text(requirements.read_text())
 
