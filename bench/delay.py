@@ -75,8 +75,9 @@ def main() -> None:
     directions = []
     for pair in sys.argv[1:]:
         near, far, delay = pair.split(":")
-        ends = open_device(near), open_device(far)
-        directions += [Direction(*ends, float(delay)), Direction(*reversed(ends), float(delay))]
+        first, second = open_device(near), open_device(far)
+        directions.append(Direction(first, second, float(delay)))
+        directions.append(Direction(second, first, float(delay)))
     print("ready", flush=True)
     relay(directions)
 

@@ -1,9 +1,11 @@
-"""One rank of a job whose host's interface is read, at the begin of the first round that counts and of the last round.
+"""One rank of a job whose host's interface is read twice: in the first round that counts, and in the last round.
 
     mpirun -n 5 python -m bench.network_rank COUNTERS WARM_UP FLAGS...
 
-trains with FLAGS of fedcomloc_mpi.train, and writes COUNTERS/<rank>.json: what the kernel has counted on eth0 between
-round WARM_UP + 1 and the last one, whose own bytes are not in it.
+trains with FLAGS of fedcomloc_mpi.train, and writes COUNTERS/<rank>.json: what the kernel has counted on eth0 from
+round WARM_UP + 1 to the last one, whose own bytes are not in it. A client's interface is read at the begin of a round,
+when the server has received all of the round before; the server's when it has received the uploads of a round, since
+then the clients have received all that it has sent.
 """
 
 import json
@@ -13,7 +15,8 @@ from typing import Any
 from unittest.mock import patch
 
 from fedcomloc_mpi import train
-from fedcomloc_mpi.runtime.setup import Setup
+from fedcomloc_mpi.runtime.collector import Collector
+from fedcomloc_mpi.runtime.setup import RoundPlan, Setup
 
 
 def counters() -> dict[str, int]:
@@ -29,21 +32,40 @@ def counters() -> dict[str, int]:
     return {"bytes": int(sent[0]), "frames": int(sent[1]), "retransmitted": int(again)}
 
 
+class Reading:
+    """The two readings of this rank's interface."""
+
+    def __init__(self, folder: Path, first: int) -> None:
+        """first: the number of the first round that counts. folder: where the result goes."""
+        self._folder, self._first = folder, first
+        self._before: dict[str, int] = {}
+
+    def read(self, setup: Setup, number: int) -> None:
+        """Read the interface, if this is the first round that counts or the last round."""
+        if number == self._first:
+            self._before = counters()
+        elif number == setup.config.algorithm.rounds:
+            counted = {name: figure - self._before[name] for name, figure in counters().items()}
+            (self._folder / f"{setup.world.rank}.json").write_text(json.dumps(counted))
+
+
 def main() -> int:
     """Train; return the job's exit code."""
     folder, warm_up, *flags = sys.argv[1:]
-    samples: dict[int, dict[str, int]] = {}
-    original = Setup.plan
+    reading = Reading(Path(folder), int(warm_up) + 1)
+    original_plan, original_collect = Setup.plan, Collector.collect
 
     def plan(setup: Setup, number: int, *speeds: Any) -> Any:
-        samples[number] = counters()
-        if number == setup.config.algorithm.rounds:
-            first = samples[int(warm_up) + 1]
-            counted = {name: figure - first[name] for name, figure in samples[number].items()}
-            Path(folder, f"{setup.world.rank}.json").write_text(json.dumps(counted))
-        return original(setup, number, *speeds)
+        if setup.world.rank:
+            reading.read(setup, number)
+        return original_plan(setup, number, *speeds)
 
-    with patch.object(Setup, "plan", plan):
+    def collect(collector: Collector, plan: RoundPlan, *arguments: Any) -> Any:
+        collected = original_collect(collector, plan, *arguments)
+        reading.read(collector._setup, plan.round.number)
+        return collected
+
+    with patch.object(Setup, "plan", plan), patch.object(Collector, "collect", collect):
         return train.main(flags)
 
 
