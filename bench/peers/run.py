@@ -14,10 +14,12 @@ A row for each run goes to docs/results/peers.csv as it ends; docs/results/peers
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -38,6 +40,7 @@ from fedcomloc_mpi.errors import UserError
 
 HERE = Path(__file__).resolve().parent
 WARM_UP, COUNTED = 5, 25
+LIMIT = 600  # seconds for a run
 OURS_DENSE = ("--algorithm=fedavg",)
 OURS_COMPRESSED = ("--algorithm=fedcomloc-com", "--density=0.1", "--bits=8", "--lattice=shared")
 COLUMNS = (
@@ -118,6 +121,7 @@ def main() -> int:
         "--page-only", action="store_true", help="write the page from the rows that are there"
     )
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends the job that runs, too
     try:
         if not chosen.page_only:
             compare(chosen)
@@ -198,20 +202,9 @@ def measure(entrant: Entrant, kind: str, venvs: Path, folder: Path, data_dir: st
         extra = {"UCX_TLS": "tcp,self", "UCX_NET_DEVICES": "lo", "MPIR_CVAR_NOLOCAL": "1"}
     log = Path(tempfile.gettempdir(), "peers-job.log")
     started = datetime.now(UTC)
-    with log.open("wb") as output:
-        try:
-            done = subprocess.run(
-                command,
-                env=environment(extra),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                check=False,
-                timeout=600,
-            )
-        except subprocess.TimeoutExpired:
-            raise PeerFailed(f"no end after 600 s, see {log}") from None
-    if done.returncode or not result.exists():
-        raise PeerFailed(f"exit code {done.returncode}, see {log}")
+    code = run_alone(command, environment(extra), log)
+    if code or not result.exists():
+        raise PeerFailed(f"exit code {code}, see {log}")
     found = json.loads(result.read_text())
     counted = slice(WARM_UP, WARM_UP + COUNTED)
     assert len(found["seconds"]) == WARM_UP + COUNTED, "a driver's clock has not ticked once a round"
@@ -230,6 +223,22 @@ def measure(entrant: Entrant, kind: str, venvs: Path, folder: Path, data_dir: st
         "cpu": platform.machine(),
         "cpus": len(os.sched_getaffinity(0)),
     }
+
+
+def run_alone(command: list[str], variables: dict[str, str], log: Path) -> int:
+    """Run a command in a session of its own, of which nothing is left afterwards; return its exit code."""
+    with log.open("wb") as output:
+        job = subprocess.Popen(
+            command, env=variables, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            return job.wait(LIMIT)
+        except subprocess.TimeoutExpired:
+            raise PeerFailed(f"no end after {LIMIT} s, see {log}") from None
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(job.pid, signal.SIGKILL)
+            job.wait()
 
 
 def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
