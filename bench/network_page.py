@@ -249,10 +249,10 @@ def model_sections(measured: Sequence[Row]) -> Iterator[str]:
     ]
     yield (
         "## A model\n\n```text\n    " + explanation + "\n```\n\n"
-        f"Fitted on all methods but {' and '.join(CHECKED)}, on which it is checked. Errors are relative to what was"
-        " measured: the median, and the largest. Messages are about as large up as down here and links always ten times as"
-        " wide down as up, so that beta and gamma of the collectives can be told apart badly: their sum counts.\n\n"
-        + table(columns, iter(lines))
+        f"Fitted on all methods but {' and '.join(CHECKED)}, on which it is checked. Errors are relative to what"
+        " was measured: the median, and the largest. Messages are about as large up as down here, and links always"
+        " ten times as wide down as up, which hardly tells beta and gamma of the collectives apart: their sum counts."
+        "\n\n" + table(columns, iter(lines))
     )
     if "p2p" in fitted:
         yield extrapolation(measured, fitted["p2p"])
