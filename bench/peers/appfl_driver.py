@@ -3,9 +3,13 @@
 With 11 ranks every member of the cohort has a rank; with fewer, a rank has several ("batched clients").
 """
 
+# ruff: noqa: E402
 import logging
 from typing import Any
 
+from fedcomloc_mpi.data import import_torchvision
+
+import_torchvision()  # APPFL imports torchvision, which fails beside some builds of torch
 from appfl.agent import ServerAgent
 from appfl.comm.mpi import MPIClientCommunicator, MPIServerCommunicator
 from appfl.config import ServerAgentConfig

@@ -4,11 +4,16 @@ torchrun starts the processes and says which rank each is; the last argument is 
 connections.
 """
 
+# ruff: noqa: E402
 import logging
 import os
 import sys
 
 import torch
+
+from fedcomloc_mpi.data import import_torchvision
+
+import_torchvision()  # FedLab imports torchvision, which fails beside some builds of torch
 from fedlab.contrib.algorithm.basic_client import SGDSerialClientTrainer
 from fedlab.contrib.algorithm.basic_server import SyncServerHandler
 from fedlab.core.client.manager import PassiveClientManager

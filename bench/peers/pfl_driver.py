@@ -6,12 +6,11 @@ import torch
 from pfl.aggregate.simulate import SimulatedBackend
 from pfl.algorithm.base import NNAlgorithmParams
 from pfl.algorithm.federated_averaging import FederatedAveraging
-from pfl.callback import TrainingProcessCallback
+from pfl.callback.base import TrainingProcessCallback
 from pfl.data.dataset import Dataset
 from pfl.data.federated_dataset import FederatedDataset
 from pfl.data.sampling import get_user_sampler
 from pfl.hyperparam.base import NNTrainHyperParams
-from pfl.internal.ops.pytorch_ops import set_default_device
 from pfl.metrics import Metrics
 from pfl.model.pytorch import PyTorchModel
 from torch import Tensor, nn
@@ -63,7 +62,6 @@ class Ticks(TrainingProcessCallback):
 
 
 job, ticks = Job.from_command_line(), Ticks()
-set_default_device(torch.device("cpu"))
 module = Network()
 model = PyTorchModel(module, torch.optim.SGD, torch.optim.SGD(module.parameters(), lr=1.0))
 clients = FederatedDataset(

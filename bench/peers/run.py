@@ -34,8 +34,9 @@ import numpy as np
 
 from bench import rows
 from bench.jobs import ROOT
+from bench.peers.job import CLIENTS, SEED
 from bench.peers.page import document
-from fedcomloc_mpi.data import load
+from fedcomloc_mpi.data import load, partition, save_partition
 from fedcomloc_mpi.errors import UserError
 
 HERE = Path(__file__).resolve().parent
@@ -177,14 +178,8 @@ def fill(folder: Path, data_dir: str) -> None:
     for name in ("train_inputs", "train_labels", "test_inputs", "test_labels"):
         array = getattr(data, name)
         np.save(folder / f"{name}.npy", array.reshape(len(array), -1) if name.endswith("inputs") else array)
-    # This project divides the data; a run of one round writes the division down.
-    flags = [f"--data-dir={data_dir}", "--algorithm=fedavg", f"--out={folder}/first", "--rounds=1"]
-    command = [sys.executable, "-c", "from bench.peers.ours import FLAGS; print(*FLAGS)"]
-    common = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
-    mpirun = [str(Path(sys.executable).parent / "mpirun"), "-n", "2", sys.executable]
-    train = [*mpirun, "-m", "fedcomloc_mpi.train", *common.stdout.split(), *flags]
-    subprocess.run(train, env=environment(), check=True, stdout=subprocess.DEVNULL)
-    shutil.copy(folder / "first" / "partition.npz", folder / "partition.npz")
+    parts = partition(data.train_labels, "dirichlet", CLIENTS, seed=SEED)  # as this project's runs do it
+    save_partition(folder / "partition.npz", parts)
 
 
 def measure(entrant: Entrant, kind: str, venvs: Path, folder: Path, data_dir: str) -> dict[str, Any]:
