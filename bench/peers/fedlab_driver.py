@@ -52,6 +52,7 @@ class Trainer(SGDSerialClientTrainer):
 
 job = Job.from_command_line()
 rank, size, port = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), sys.argv[3]
+os.environ.pop("TORCHELASTIC_USE_AGENT_STORE", None)  # torchrun keeps no store at FedLab's port
 logger = Logger()
 logging.disable(logging.INFO)
 connection = DistNetwork(("127.0.0.1", port), size, rank)
