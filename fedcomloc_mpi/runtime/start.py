@@ -9,8 +9,8 @@ import numpy as np
 from fedcomloc_mpi.config import Config
 from fedcomloc_mpi.errors import UserError
 from fedcomloc_mpi.runtime.checkpoint.container import DamagedFile
-from fedcomloc_mpi.runtime.checkpoint.find import Found, load_rows, newest_usable, open_rows
-from fedcomloc_mpi.runtime.checkpoint.names import FOLDER
+from fedcomloc_mpi.runtime.checkpoint.find import Found, load_rows, newest_usable, open_checkpoint
+from fedcomloc_mpi.runtime.checkpoint.names import FOLDER, state_name
 from fedcomloc_mpi.runtime.checkpoint.saver import job_shape
 from fedcomloc_mpi.runtime.checkpoint.server_state import ServerState, check_shape
 from fedcomloc_mpi.runtime.client_state import ClientState
@@ -106,14 +106,13 @@ def restore(setup: Setup, state: ClientState, located: Located) -> Start:
     held: set[int] = set()
 
     def load() -> None:
-        if found is not None:
-            check_shape(found.saved.shape, job_shape(setup), folder)
         try:
-            rows = found.rows if found is not None else open_rows(folder / FOLDER, round)
+            seen = found if found is not None else open_checkpoint(folder / FOLDER / state_name(round))
         except DamagedFile as damage:
             raise UserError(f"on {world.hosts[world.rank]}: {damage}") from damage
+        check_shape(seen.saved.shape, job_shape(setup), folder)
         here = world.node_of[world.rank]
-        held.update(load_rows(rows, state, lambda client: home_node(client, world.homes) == here))
+        held.update(load_rows(seen.rows, state, lambda client: home_node(client, world.homes) == here))
 
     attempt(world, load if world.is_server else None)
     attempt(world, load if world.leads_node and not world.is_server else None)

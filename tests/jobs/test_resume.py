@@ -188,6 +188,38 @@ def test_finished_runs(uninterrupted: Path, tmp_path: Path) -> None:
         assert message in text
 
 
+def test_broken_folders(uninterrupted: Path, tmp_path: Path) -> None:
+    """What stands where a run's file should be is named in one line, and nothing is begun."""
+    broken = {
+        "environment.json": b"[]",
+        "environment.json ": b'{"resumed": 5}',
+        "environment.json  ": b"\xff",
+        "environment.json   ": b'{"threads": NaN}',
+        "partition.npz": b"PK",
+        "checkpoints": b"x",
+        "summary.json/": None,
+        "environment.json/": None,
+        "rounds.jsonl/": None,
+    }
+    folders = [tmp_path / str(number) for number in range(len(broken))]
+    for folder, (name, content) in zip(folders, broken.items(), strict=True):
+        shutil.copytree(uninterrupted, folder)
+        path = folder / name.strip(" /")
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        path.mkdir() if content is None else path.write_bytes(content)
+    codes, text = batch(
+        2,
+        *(["--resume", folder, "--rounds", str(ROUNDS + 1)] for folder in folders),
+        cwd=tmp_path,
+    )
+    assert codes == [2] * len(folders), text
+    assert "Traceback" not in text
+    lines = [line for line in text.splitlines() if line.startswith("fedcomloc_mpi.train: ")]
+    assert len(lines) == len(folders), text
+    for line, folder, name in zip(lines, folders, broken, strict=True):
+        assert str(folder / name.strip(" /")) in line
+
+
 VARIANTS: dict[str, list[str]] = {
     **{f"of {name}": ["--algorithm", name] for name in METHODS},
     "with a server step": ["--server-step", "0.5", "--weighting", "samples"],
