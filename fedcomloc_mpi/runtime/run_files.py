@@ -58,10 +58,11 @@ class RunFiles:
             on_error.callback(self.close)
             for folder in (self.folder, self.checkpoints):
                 remove_leftovers(folder)
+            partition_kept = self._keeps_partition(data)
             if resume is not None:
-                self._reopen(data, located)
+                self._reopen(located)
             self._write_environment(data, located.round if resume is not None else None)
-            if not self._partition_path.exists():
+            if not partition_kept:
                 save_partition(
                     self._partition_path, Partition(list(data.partition), data.redraws, data.repaired)
                 )
@@ -121,11 +122,9 @@ class RunFiles:
             config.runtime.out, config.data.dataset, config.algorithm.algorithm, to_toml(config)
         )
 
-    def _reopen(self, data: TrainingData, located: Located) -> None:
+    def _reopen(self, located: Located) -> None:
         """Bring the files to where the checkpoint was."""
         config = self._setup.config
-        if not config.runtime.allow_config_change:
-            self._check_partition(data)
         atomic_write(self.folder / "config.toml", to_toml(config))
         records = b"" if located.found is None else located.found.records
         if (located.round or 0) < config.algorithm.rounds:
@@ -136,15 +135,20 @@ class RunFiles:
         if not self.rounds.exists() or self.rounds.read_bytes() != records:
             atomic_write(self.rounds, records)
 
-    def _check_partition(self, data: TrainingData) -> None:
-        """Raise UserError if the clients do not have the samples that they had."""
+    def _keeps_partition(self, data: TrainingData) -> bool:
+        """Whether partition.npz is there and the clients have the samples that they had.
+
+        Raises UserError if they have others, unless that is allowed.
+        """
         if not self._partition_path.exists():
-            return
-        if not holds_partition(self._partition_path, data.partition):
+            return False
+        same = holds_partition(self._partition_path, data.partition)
+        if not same and not self._setup.config.runtime.allow_config_change:
             raise UserError(
                 f"--resume {self.folder}: the data set gives another partition than {self._partition_path.name} holds:"
                 " is --data-dir another data set?"
             )
+        return same
 
     def _write_environment(self, data: TrainingData, resumed_at: int | None) -> None:
         """Write environment.json; a resumed run adds what it runs on to what the run began on."""

@@ -17,6 +17,7 @@ from fedcomloc_mpi.runtime.client_state import ClientState
 from fedcomloc_mpi.runtime.schedule import home_node
 from fedcomloc_mpi.runtime.setup import Setup
 from fedcomloc_mpi.runtime.training_data import attempt
+from fedcomloc_mpi.transport.wait import wait_all
 from fedcomloc_mpi.transport.world import World
 from fedcomloc_mpi.wire import numbered
 
@@ -119,4 +120,9 @@ def restore(setup: Setup, state: ClientState, located: Located) -> Start:
     if found is not None:
         broadcast[:] = found.saved.state.broadcast
     world.broadcast(broadcast)
-    return Start(round, broadcast, frozenset(held), found.saved.state if found is not None else None)
+    has_row = np.zeros(config.data.clients, dtype=np.uint8)
+    has_row[sorted(held)] = 1
+    # Not the leaders' alone: a rank that outlives its node's leader takes its place.
+    wait_all([world.node.Ibcast(has_row, root=0)])
+    taken_part = frozenset(np.flatnonzero(has_row).tolist())
+    return Start(round, broadcast, taken_part, found.saved.state if found is not None else None)
