@@ -36,6 +36,7 @@ from fedcomloc_mpi.layout import Layout
 from fedcomloc_mpi.wire import Reference, available, decode_add, decode_into, encode, names, numbered
 from fedcomloc_mpi.wire.coders import index_part, value_part
 
+SELECT, TORCH_SELECT = "select and bitmap alone", "torch.topk alone"
 INDICES_AT = 20  # bytes of the value section and of the index section in the header
 
 
@@ -152,6 +153,15 @@ def torch_topk(source: str, vector: np.ndarray, k: int, repeats: int) -> Row:
     return row(source, vector.size, k, "torch.topk, int32 + float32 (GRACE)", (8 * k, 4 * k), ns)
 
 
+def selections(source: str, vector: np.ndarray, k: int, repeats: int) -> Iterator[Row]:
+    """Only finding the k largest: as a bitmap by this project's kernel, as indices by torch.topk."""
+    tensor, bitmap_bytes = torch.from_numpy(vector), (vector.size + 7) // 8
+    ns = fastest(lambda: kernels.select(vector, k), repeats)
+    yield row(source, vector.size, k, SELECT, (bitmap_bytes, bitmap_bytes), (ns, math.nan, math.nan))
+    ns = fastest(lambda: torch.topk(tensor.abs(), k, sorted=False), repeats)
+    yield row(source, vector.size, k, TORCH_SELECT, (8 * k, 8 * k), (ns, math.nan, math.nan))
+
+
 def general_purpose(source: str, vector: np.ndarray, k: int, repeats: int) -> Iterator[Row]:
     """zstd on bitmap and values, pcodec on gaps and values; selected with this project's kernel."""
     zstandard, pcodec = optional("zstandard"), optional("pcodec")
@@ -221,6 +231,7 @@ def random_rows(size: int, density: float, repeats: int) -> Iterator[Row]:
     k, source = kept_entries(density, size), f"random {density:g}"
     topk, quantized = TopK(layout, density), TopKQuantize(layout, density, 8)
     plain_values = numbered(["float32"])
+    yield from selections(source, vector, k, repeats)
     for name in names(index_part(available())):
         made = ours(source, vector, topk, None, numbered([name]) | plain_values, name, layout, repeats)
         if made is not None:

@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING
 from fedcomloc_mpi.config import Config, load_config
 from fedcomloc_mpi.errors import AgreedError, RankLost, UserError
 from fedcomloc_mpi.metrics import Status
-from fedcomloc_mpi.transport.launcher import first_on_host, launched_rank
+from fedcomloc_mpi.transport.launcher import (
+    first_on_host,
+    launched,
+    launched_rank,
+    prepare_for_losses,
+)
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -32,21 +37,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job that the command line describes; return the exit code, alike on all ranks.
 
     An exception or SystemExit on one rank ends the whole job: its traceback is printed and MPI_Abort called, since the
-    other ranks would wait for it forever. What is wrong with the command line is found before MPI is touched, by all
-    ranks, and said by the first of each host.
+    other ranks would wait for it forever. What is wrong with the command line, on all ranks or on one host alone, is
+    said once.
     """
     started = time.monotonic()
+    config: Config | None = None
+    mistake: UserError | None = None
     try:
         with open(os.devnull, "w") as nowhere:
             quiet = contextlib.redirect_stdout(nowhere) if launched_rank() else contextlib.nullcontext()
             with quiet:  # --help and --print-config: once, not from every rank
                 config = load_config(sys.argv[1:] if arguments is None else arguments).config
+    except UserError as error:
+        if not launched():
+            return _report(error, 0)
+        mistake = error
+    try:
+        if config is not None and config.runtime.on_rank_loss == "continue":
+            prepare_for_losses()
         comm = _world_communicator()
     except UserError as error:
-        # A file may be missing on one host alone, so each host's first process speaks.
-        return _report(error, 0 if first_on_host() else 1)
+        # It may be missing on one host alone, so each host's first process speaks.
+        return _report(mistake or error, 0 if first_on_host() else 1)
     try:
-        return _train(comm, config, started)
+        return _train(comm, config, mistake, started)
     except AgreedError as error:
         # In many worlds of one rank each, too, only the first process speaks.
         return _report(error, comm.rank if comm.size > 1 else launched_rank())
@@ -79,12 +93,18 @@ def _world_communicator() -> "MPI.Intracomm":
     return MPI.COMM_WORLD
 
 
-def _train(comm: "MPI.Intracomm", config: Config, started: float) -> int:
+def _train(comm: "MPI.Intracomm", config: Config | None, mistake: UserError | None, started: float) -> int:
+    """Run the job of `config`; raise AgreedError if it is missing because of a `mistake`, on this rank or another."""
     from fedcomloc_mpi.transport.shared_memory import unname_library_memory
     from fedcomloc_mpi.transport.survival import refuse_without_ulfm
-    from fedcomloc_mpi.transport.world import refuse_singletons
+    from fedcomloc_mpi.transport.wait import guarded
+    from fedcomloc_mpi.transport.watchdog import starting
+    from fedcomloc_mpi.transport.world import agree, refuse_singletons
 
     # Before torch is imported, which takes seconds.
+    with guarded(starting(comm.rank)):
+        agree(comm, mistake, named=True)
+    assert config is not None
     refuse_singletons(comm.size)
     if config.runtime.on_rank_loss == "continue":
         refuse_without_ulfm()

@@ -12,6 +12,7 @@
 #   VENV     virtual environment to activate (default: .venv, if it is there)
 #   MODULES  modules to load before that, e.g. "gcc openmpi/5.0"
 #   THREADS  threads of a rank (default 1), as --threads
+#   LAUNCH_FLAGS  more flags of mpirun or srun, e.g. "--with-ft ulfm"
 #   WRAP     a program in front of python on every rank, e.g. launch/bind_gpu.sh
 #   HOSTS    a file with a line for each rank's host, for mpirun outside SLURM
 #
@@ -72,8 +73,8 @@ else
     flags=(--out "$OUT" --threads "$THREADS" "$@")
 fi
 
-# shellcheck disable=SC2086 # WRAP may have arguments
-"${launcher[@]}" ${WRAP:-} python -m fedcomloc_mpi.train "${flags[@]}" &
+# shellcheck disable=SC2086 # several flags, and WRAP may have arguments
+"${launcher[@]}" ${LAUNCH_FLAGS:-} ${WRAP:-} python -m fedcomloc_mpi.train "${flags[@]}" &
 job=$!
 trap 'kill -USR1 "$job"' USR1
 trap 'kill -TERM "$job"' TERM

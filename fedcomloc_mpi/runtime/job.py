@@ -39,8 +39,10 @@ from fedcomloc_mpi.runtime.coders import agree_on_coders, left_out
 from fedcomloc_mpi.runtime.control_sum import control_sum
 from fedcomloc_mpi.runtime.devices import Devices, choose_devices
 from fedcomloc_mpi.runtime.evaluate import evaluator_on
+from fedcomloc_mpi.runtime.lattice import refuse_lattice_without_references
 from fedcomloc_mpi.runtime.own import OwnDataset, OwnModel, build_model, check_own
 from fedcomloc_mpi.runtime.run_files import RunFiles
+from fedcomloc_mpi.runtime.same_config import refuse_different_configurations
 from fedcomloc_mpi.runtime.server import Outcome, Server
 from fedcomloc_mpi.runtime.setup import Setup, client_weights
 from fedcomloc_mpi.runtime.signals import SignalWatch
@@ -107,6 +109,7 @@ def run(
     torch.set_num_threads(config.runtime.threads)
     watchdog = Watchdog(world, config.runtime.round_timeout, look_for_losses=lossy)
     with SignalWatch() as signals, guarded(watchdog.start_up(limited=not config.data.download)):
+        refuse_different_configurations(world, config)
         if config.runtime.resume is None:
             attempt(world, (lambda: check_out(config.runtime.out)) if world.is_server else None)
         devices = choose_devices(world, config.runtime.device, config.runtime.deterministic)
@@ -177,6 +180,8 @@ def _set_up(
     model = build_model(world, config, data, own)
     directions, deployed = method_compression(config), model_compression(config)
     uplink, downlink = (build_compressor(direction, model.layout) for direction in directions)
+    algorithm = ALGORITHMS[config.algorithm.algorithm].configured(config.algorithm)
+    refuse_lattice_without_references(config, algorithm)
     initial = _initial_vector(world, config, model, located)
     coders, config = agree_on_coders(
         world, config, uplink, downlink, initial.numpy(), model.layout, located.coders
@@ -184,7 +189,7 @@ def _set_up(
     return Setup(
         config=config,
         world=world,
-        algorithm=ALGORITHMS[config.algorithm.algorithm].configured(config.algorithm),
+        algorithm=algorithm,
         model=model,
         loss=cross_entropy,
         uplink=uplink,

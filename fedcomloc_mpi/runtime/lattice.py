@@ -2,7 +2,10 @@
 
 from dataclasses import replace
 
+from fedcomloc_mpi.algorithms import Algorithm
 from fedcomloc_mpi.compressors import Compressed
+from fedcomloc_mpi.config import Config
+from fedcomloc_mpi.errors import AgreedError
 from fedcomloc_mpi.runtime.setup import Setup
 from fedcomloc_mpi.wire import Reference, mean_levels
 
@@ -24,3 +27,19 @@ def without_lattice(compressed: Compressed) -> Compressed:
     """Return what a receiver without a reference can be sent: in place of levels on the lattice, their float32."""
     levels = compressed.levels
     return compressed if levels is None or not levels.lattice else replace(compressed, levels=None)
+
+
+def refuse_lattice_without_references(config: Config, algorithm: Algorithm) -> None:
+    """Raise AgreedError where levels would be on the lattice of a reference that a travelling vector does not have."""
+    compression = config.compression
+    if compression.lattice == "own":
+        return
+    for direction, bits, references in (
+        ("uplink", compression.uplink_bits, algorithm.uplink_references),
+        ("downlink", compression.downlink_bits, algorithm.downlink_references),
+    ):
+        if bits != 32 and None in references:
+            raise AgreedError(
+                f"lattice is shared: a vector that {config.algorithm.algorithm} sends in the {direction} resembles none"
+                " of the last broadcast, whose steps it would need; use --lattice own"
+            )

@@ -77,22 +77,31 @@ class World:
 
         The AgreedError raised is that of the lowest rank that has one, on all ranks alike, cut to 2 KB.
         """
-        mine = np.zeros(1 + _ERROR_BYTES, dtype=np.uint8)  # whether there is one, and what it says
-        if error is not None:
-            text = str(error).encode()[:_ERROR_BYTES]
-            mine[0] = 1
-            mine[1 : 1 + len(text)] = np.frombuffer(text, dtype=np.uint8)
-        everyone = np.zeros((self.size, mine.size), dtype=np.uint8)
-        wait_all([self.comm.Iallgather(mine, everyone)])
-        for row in everyone:
-            if row[0]:
-                raise AgreedError(row[1:].tobytes().rstrip(b"\0").decode(errors="replace"))
+        agree(self.comm, error)
 
     def broadcast(self, array: np.ndarray) -> None:
         """Give the server's `array`, contiguous and of any size, to all ranks (MPI_Ibcast); all ranks call this."""
         data = array.reshape(-1).view(np.uint8)
         for start in range(0, data.size, CHUNK_BYTES):
             wait_all([self.comm.Ibcast(data[start : start + CHUNK_BYTES], root=SERVER)])
+
+
+def agree(comm: MPI.Intracomm, error: UserError | None, named: bool = False) -> None:
+    """As `World.agree`, for a communicator that is no World yet.
+
+    named: where only some ranks have an error, the one that is raised says of which rank it is.
+    """
+    mine = np.zeros(1 + _ERROR_BYTES, dtype=np.uint8)  # whether there is one, and what it says
+    if error is not None:
+        text = str(error).encode()[:_ERROR_BYTES]
+        mine[0] = 1
+        mine[1 : 1 + len(text)] = np.frombuffer(text, dtype=np.uint8)
+    everyone = _of_all_ranks(comm, mine)
+    failed = np.flatnonzero(everyone[:, 0])
+    if failed.size:
+        lowest = int(failed[0])
+        said = everyone[lowest, 1:].tobytes().rstrip(b"\0").decode(errors="replace")
+        raise AgreedError(f"rank {lowest}: {said}" if named and failed.size < comm.size else said)
 
 
 def refuse_singletons(size: int, environment: Mapping[str, str] = os.environ) -> None:

@@ -49,7 +49,7 @@ class Hosts:
     ) -> None:
         self._stack.close()
 
-    def mpirun(self, ranks: int, arguments: Sequence[str | Path], *, cwd: Path, timeout: float = 150) -> Job:
+    def mpirun(self, ranks: int, arguments: Sequence[str | Path], *, cwd: Path, timeout: float = 280) -> Job:
         """Run python with `arguments` on `ranks` ranks, one a host, that can reach each other by TCP only (MPICH)."""
         addresses = ",".join(f"10.77.0.{10 + number}" for number in range(self.count))
         command = [

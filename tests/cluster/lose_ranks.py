@@ -26,7 +26,7 @@ def install(round: int, when: str) -> None:
     from fedcomloc_mpi.algorithms import ALGORITHMS
     from fedcomloc_mpi.transport.registry import EXCHANGES
 
-    number = 0
+    number = 1  # the round in flight
 
     def around(owner: type, function: str, fatal: Callable[[int], bool], after: bool = False) -> None:
         original = getattr(owner, function)
@@ -40,6 +40,8 @@ def install(round: int, when: str) -> None:
             result = original(self, *arguments, **named)
             if fatal(number):
                 die()
+            if function == "step_server":  # every rank calls it at the end of a round
+                number = arguments[0].number + 1
             return result
 
         setattr(owner, function, changed)
@@ -49,6 +51,7 @@ def install(round: int, when: str) -> None:
 
     for algorithm in ALGORITHMS.values():
         around(algorithm, "aggregate", lambda current: False)
+        around(algorithm, "step_server", lambda current: False)
         around(algorithm, "local", here if when == "local" else lambda current: False)
         around(
             algorithm,

@@ -15,7 +15,7 @@ REFERENCE = [*SETTINGS, "--rounds", str(ROUNDS), "--checkpoint-every", "10"]
 
 def train_here(ranks: int, *flags: str | Path, cwd: Path) -> None:
     """Run a training job with this Python's own MPI, on this host."""
-    job = mpirun(ranks, ["-m", "fedcomloc_mpi.train", *flags], cwd=cwd, timeout=150)
+    job = mpirun(ranks, ["-m", "fedcomloc_mpi.train", *flags], cwd=cwd, timeout=250)
     assert job.returncode == 0, job
 
 

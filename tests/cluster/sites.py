@@ -86,5 +86,6 @@ def _environment(name: str) -> Path:
 def _stand_in(program: Path, target: Path) -> None:
     """Make `program` do what `target` does, which looks for its parts beside the name that it was called by."""
     assert target.exists(), f"{target} is not installed"
+    program.unlink(missing_ok=True)  # never write through a link
     program.write_text(f'#!/bin/sh\nexec {target} "$@"\n')
     program.chmod(0o755)

@@ -10,7 +10,7 @@ import pytest
 from tests.cluster.hosts import Hosts
 from tests.cluster.runs import REFERENCE, ROUNDS, assert_same, read_json, train_here
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(600)
 
 HOSTS = 11
 

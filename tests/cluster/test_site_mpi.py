@@ -29,9 +29,20 @@ def test_site(
     variables = {"MPI": mpi, "RANKS": "4", "OUT": "run", "VENV": str(site.folder), **site.variables}
     command = ["bash", str(ROOT / "launch/job.sh"), *SHORT, "--exchange", exchange]
     with RunningJob(command, variables, tmp_path) as running:
-        job = running.wait(150)
+        job = running.wait(280)
     assert job.returncode == 0, job
     assert read_json(tmp_path / "run/environment.json")["mpi_library"].startswith(library)
+    assert_same(tmp_path / "run", short_reference)
+
+
+def test_open_mpi_5_with_ulfm(short_reference: Path, tmp_path: Path) -> None:
+    """A job that would go on without ranks, and loses none."""
+    site = sites.open_mpi_5()
+    variables = {"MPI": "openmpi", "RANKS": "4", "OUT": "run", "VENV": str(site.folder), **site.variables}
+    command = ["bash", str(ROOT / "launch/job.sh"), *SHORT, "--on-rank-loss", "continue"]
+    with RunningJob(command, {**variables, "LAUNCH_FLAGS": "--with-ft ulfm"}, tmp_path) as running:
+        job = running.wait(280)
+    assert job.returncode == 0, job
     assert_same(tmp_path / "run", short_reference)
 
 
@@ -49,7 +60,7 @@ def test_pbs(short_reference: Path, tmp_path: Path) -> None:
         **site.variables,
     }
     with RunningJob(["bash", str(ROOT / "launch/pbs_cpu.sh")], variables, tmp_path) as running:
-        job = running.wait(150)
+        job = running.wait(280)
     assert job.returncode == 0, job
     assert read_json(tmp_path / "runs/job-7.server/environment.json")["ranks"] == 3
     assert_same(tmp_path / "runs/job-7.server", short_reference)

@@ -86,7 +86,8 @@ def test_training_command(command: str, tmp_path: Path, request: pytest.FixtureR
     job = mpirun(int(ranks), [*arguments, "--rounds", "1"], cwd=tmp_path, timeout=110)
     assert job.returncode == 0, job
     (run,) = (tmp_path / "runs").iterdir()
-    listed = re.findall(r"`(\w+\.\w+)`", README.partition("| file |")[2].partition("## ")[0])
+    table = README.partition("| file |")[2].partition("\n\n")[0]
+    listed = re.findall(r"`(\w+\.\w+)`", table)
     assert len(listed) >= 8
     assert {path.name for path in run.iterdir() if path.is_file()} == set(listed)
 

@@ -12,7 +12,7 @@ import torch
 
 from tests.data.idx_files import IdxFolder
 from tests.jobs.train_jobs import RankResult, files_below, train, train_alone, train_batch
-from tests.mpirun import Job
+from tests.mpirun import Job, mpirun
 
 MISTAKE = 2
 
@@ -86,6 +86,29 @@ def test_configuration_file(case: str, empty_folder: Path) -> None:
     (empty_folder / "job.toml").write_text(text)
     assert_one_line(train(3, "--config", "job.toml", cwd=empty_folder), pattern)
     assert files_below(empty_folder).keys() == {"job.toml"}
+
+
+def test_a_file_that_is_missing_for_one_rank(empty_folder: Path) -> None:
+    (empty_folder / "job.toml").write_text("rounds = 3\n")
+    program = (
+        "import os, sys\n"
+        "from fedcomloc_mpi.train import main\n"
+        "sys.exit(main(['--config', 'none.toml' if os.environ['PMI_RANK'] == '1' else 'job.toml']))\n"
+    )
+    job = mpirun(3, ["-c", program], cwd=empty_folder, timeout=60)
+    assert_one_line(job, r"rank 1: --config: cannot read none\.toml: No such file or directory")
+    assert files_below(empty_folder).keys() == {"job.toml"}
+
+
+def test_ranks_with_different_flags(empty_folder: Path) -> None:
+    program = (
+        "import os, sys\n"
+        "from fedcomloc_mpi.train import main\n"
+        "sys.exit(main(['--rounds', '1', '--seed', os.environ['PMI_RANK'], '--lr', '0.5']))\n"
+    )
+    job = mpirun(2, ["-c", program], cwd=empty_folder, timeout=60)
+    assert_one_line(job, r"the ranks were given different values of seed: .*")
+    assert files_below(empty_folder) == {}
 
 
 @pytest.mark.parametrize("launch", ["mpirun -n 1", "no mpirun"])

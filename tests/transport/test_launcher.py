@@ -1,6 +1,6 @@
 import pytest
 
-from fedcomloc_mpi.transport.launcher import launched_rank
+from fedcomloc_mpi.transport.launcher import launched_rank, prepare_for_losses
 
 
 @pytest.mark.parametrize("variable", ["PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID"])
@@ -17,3 +17,10 @@ def test_without_a_launcher_there_is_one_rank(environment: dict[str, str]) -> No
 def test_mpi_launchers_go_before_slurm() -> None:
     """mpirun in a batch job: SLURM numbers the job's only task, mpirun its ranks."""
     assert launched_rank({"SLURM_PROCID": "0", "PMI_RANK": "3"}) == 3
+
+
+def test_the_user_s_setting_stays() -> None:
+    for given, expected in (({}, "1"), ({"OMPI_MCA_async_mpi_finalize": "0"}, "0")):
+        environment = dict(given)
+        prepare_for_losses(environment)
+        assert environment == {"OMPI_MCA_async_mpi_finalize": expected}
