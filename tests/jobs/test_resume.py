@@ -192,7 +192,7 @@ def test_finished_runs(uninterrupted: Path, tmp_path: Path) -> None:
 def test_another_seed(tmp_path: Path) -> None:
     """partition.npz is what clients train on, and the control sum is that of all who have taken part under any seed."""
     folder = tmp_path / "run"
-    sizes = ["--clients", "40", "--cohort", "4", "--p", "0.5", "--downlink-density", "0.3"]
+    sizes = ["--clients", "40", "--cohort", "4", "--p", "0.5", "--downlink-density", "0.05"]
     codes, text = batch(
         3,
         [*sizes, "--seed", "3", "--rounds", "6", "--out", folder],
