@@ -3,7 +3,7 @@
 from fedcomloc_mpi.data.datasets import DATASETS, Dataset, load
 from fedcomloc_mpi.data.download import download
 from fedcomloc_mpi.data.own import check_dataset
-from fedcomloc_mpi.data.partition import PARTITIONS, Partition, partition, save_partition
+from fedcomloc_mpi.data.partition import PARTITIONS, Partition, holds_partition, partition, save_partition
 from fedcomloc_mpi.data.torchvision_import import import_torchvision
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Partition",
     "check_dataset",
     "download",
+    "holds_partition",
     "import_torchvision",
     "load",
     "partition",

@@ -7,6 +7,10 @@ results.
 import difflib
 import math
 import os
+import re
+import zipfile
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +24,9 @@ from fedcomloc_mpi.randomness import Purpose, generator
 PARTITIONS = ("dirichlet", "iid", "shards")
 
 MOST_REDRAWS = 10
+
+# https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html, version 1.0, of a vector of int64
+_NPY_HEADER = re.compile(rb"\{'descr': '([<>])i8', 'fortran_order': False, 'shape': \((\d+),\), \} *\n")
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +92,30 @@ def save_partition(path: str | os.PathLike[str], partition: Partition) -> None:
     arrays: dict[str, Any] = {str(client): held for client, held in enumerate(partition.clients)}
     with atomic_file(path) as file:
         np.savez(file, **arrays)
+
+
+def holds_partition(path: str | os.PathLike[str], clients: Sequence[NDArray[np.int64]]) -> bool:
+    """Whether a file that `save_partition` has written holds the positions of these clients.
+
+    No more is read than these would come to, whatever the file claims. Raises UserError if it is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if len(archive.namelist()) != len(clients):
+                return False
+            return all(_holds(archive, f"{client}.npy", held) for client, held in enumerate(clients))
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{os.fspath(path)} is damaged") from error
+
+
+def _holds(archive: zipfile.ZipFile, name: str, expected: NDArray[np.int64]) -> bool:
+    with archive.open(name) as file:
+        magic, length = file.read(8), int.from_bytes(file.read(2), "little")
+        header = _NPY_HEADER.fullmatch(file.read(length))
+        if magic != b"\x93NUMPY\x01\x00" or header is None:
+            raise ValueError(f"{name} does not hold positions")
+        entries = expected.astype(f"{header[1].decode()}i8").tobytes()
+        return int(header[2]) == len(expected) and file.read(len(entries) + 1) == entries
 
 
 def _dirichlet(

@@ -9,6 +9,7 @@ from fedcomloc_mpi.metrics.records import (
     RoundRecord,
     RoundWriter,
     over_ranks,
+    parse_rounds,
     read_rounds,
 )
 from fedcomloc_mpi.metrics.run_folder import (
@@ -42,6 +43,7 @@ __all__ = [
     "human_bytes",
     "over_ranks",
     "paper_bytes",
+    "parse_rounds",
     "read_rounds",
     "require_tensorboard",
     "startup_line",

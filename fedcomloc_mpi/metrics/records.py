@@ -193,9 +193,15 @@ def read_rounds(path: str | os.PathLike[str]) -> Rounds:
     record."""
     try:
         with open(path, "rb") as file:
-            lines = file.read().split(b"\n")
+            data = file.read()
     except OSError as error:
         raise UserError(f"cannot read {os.fspath(path)}: {error.strerror}") from error
+    return parse_rounds(data, os.fspath(path))
+
+
+def parse_rounds(data: bytes, name: str) -> Rounds:
+    """Read the contents of a rounds.jsonl. Raises UserError for a line that is not a record, as one of `name`."""
+    lines = data.split(b"\n")
     unfinished = lines.pop()
     records = []
     for number, line in enumerate(lines, start=1):
@@ -204,7 +210,7 @@ def read_rounds(path: str | os.PathLike[str]) -> Rounds:
         # RecursionError and OverflowError: from deeply nested JSON and from numbers such as 1e999 read as
         # integers.
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
-            raise UserError(f"{os.fspath(path)}, line {number}: not a round record") from error
+            raise UserError(f"{name}, line {number}: not a round record") from error
     return Rounds(records, truncated=bool(unfinished))
 
 

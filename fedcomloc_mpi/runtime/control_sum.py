@@ -7,22 +7,29 @@ from fedcomloc_mpi.metrics.records import finite_or_none
 from fedcomloc_mpi.runtime.client_state import ClientState
 from fedcomloc_mpi.runtime.schedule import home_node
 from fedcomloc_mpi.runtime.setup import Setup
+from fedcomloc_mpi.runtime.start import Start
 from fedcomloc_mpi.transport.wait import wait_all
 from fedcomloc_mpi.transport.world import SERVER
 
 
-def control_sum(setup: Setup, state: ClientState, rounds: int) -> dict[str, float | None] | None:
+def control_sum(
+    setup: Setup, state: ClientState, start: Start, rounds: int
+) -> dict[str, float | None] | None:
     """Add up the control variates of all clients as they stand in memory, weighted as in the mean; all ranks call this.
 
-    Returns, on the server, the Euclidean norm and the largest magnitude of the sum; None on clients and for methods
-    without control variates. A figure that is not finite is None.
+    Only clients that have taken part are read: those of `start`, which another seed may have chosen, and the cohorts of
+    the rounds after it. Returns, on the server, the Euclidean norm and the largest magnitude of the sum; None on
+    clients and for methods without control variates. A figure that is not finite is None.
     """
     vectors, world = setup.algorithm.control_vectors, setup.world
     if not vectors:
         return None
-    taken_part = np.unique([setup.cohort(number) for number in range(1, rounds + 1)]).astype(np.int64)
-    home = np.array([home_node(client, world.homes) for client in taken_part.tolist()], dtype=np.int64)
-    here = taken_part[home == world.node_of[world.rank]] if world.leads_node else taken_part[:0]
+    taken_part = start.held.union(
+        *(setup.cohort(number).tolist() for number in range(start.round + 1, rounds + 1))
+    )
+    node = world.node_of[world.rank]
+    mine_to_add = [client for client in sorted(taken_part) if home_node(client, world.homes) == node]
+    here = np.array(mine_to_add if world.leads_node else [], dtype=np.int64)
     mine = np.zeros((vectors, setup.layout.size))
     state.add_to(mine, here, setup.weights)
     total = np.zeros_like(mine)

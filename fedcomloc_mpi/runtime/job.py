@@ -285,7 +285,7 @@ def _lead(job: _Job, located: Located, written: RunFiles, started: float) -> End
             with guarded(job.watchdog.wait):
                 saver.publish(by_leader(world, gather_saved(world, NOTHING_SAVED)))
                 ending = _end(setup, job.exchange, outcome, written.folder)
-                control = control_sum(setup, job.state, outcome.rounds)
+                control = control_sum(setup, job.state, start, outcome.rounds)
                 server.leave()
             break
         except MPI.Exception as error:
@@ -363,7 +363,7 @@ def _participate(job: _Job) -> Ending:
             with guarded(job.watchdog.wait):
                 gather_saved(setup.world, client.saved)
                 ending = _end(setup, job.exchange, None, None)
-                control_sum(setup, job.state, ending.rounds)
+                control_sum(setup, job.state, job.start, ending.rounds)
                 client.leave()
             return ending
         except MPI.Exception as error:

@@ -4,19 +4,17 @@ import fcntl
 import json
 import os
 import time
-import zipfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from fedcomloc_mpi.atomic_file import atomic_write
 from fedcomloc_mpi.config import to_toml
-from fedcomloc_mpi.data import Partition, save_partition
+from fedcomloc_mpi.data import Partition, holds_partition, save_partition
 from fedcomloc_mpi.errors import UserError
 from fedcomloc_mpi.metrics import (
     EventWriter,
@@ -54,16 +52,17 @@ class RunFiles:
         self._setup = setup
         resume = setup.config.runtime.resume
         self.folder: Path = self._create() if resume is None else Path(resume)
-        with ExitStack() as on_error:
+        with _user_errors(self.folder), ExitStack() as on_error:
             self.checkpoints.mkdir(exist_ok=True)
             self._lock = _lock(self.checkpoints / "lock")
             on_error.callback(self.close)
             for folder in (self.folder, self.checkpoints):
                 remove_leftovers(folder)
+            partition_kept = self._keeps_partition(data)
             if resume is not None:
-                self._reopen(data, located)
+                self._reopen(located)
             self._write_environment(data, located.round if resume is not None else None)
-            if not self._partition_path.exists():
+            if not partition_kept:
                 save_partition(
                     self._partition_path, Partition(list(data.partition), data.redraws, data.repaired)
                 )
@@ -104,7 +103,8 @@ class RunFiles:
     def add_lost(self, lost: Sequence[LostRank], round: int) -> None:
         """Add to environment.json ranks that died in a round and that the run goes on without."""
         path = self.folder / "environment.json"
-        facts = json.loads(path.read_text())
+        with _user_errors(path):
+            facts = _read_environment(path)
         facts.setdefault("lost_ranks", []).extend(asdict(each) | {"round": round} for each in lost)
         write_json(path, facts)
 
@@ -122,11 +122,9 @@ class RunFiles:
             config.runtime.out, config.data.dataset, config.algorithm.algorithm, to_toml(config)
         )
 
-    def _reopen(self, data: TrainingData, located: Located) -> None:
+    def _reopen(self, located: Located) -> None:
         """Bring the files to where the checkpoint was."""
         config = self._setup.config
-        if not config.runtime.allow_config_change:
-            self._check_partition(data)
         atomic_write(self.folder / "config.toml", to_toml(config))
         records = b"" if located.found is None else located.found.records
         if (located.round or 0) < config.algorithm.rounds:
@@ -137,23 +135,20 @@ class RunFiles:
         if not self.rounds.exists() or self.rounds.read_bytes() != records:
             atomic_write(self.rounds, records)
 
-    def _check_partition(self, data: TrainingData) -> None:
-        """Raise UserError if the clients do not have the samples that they had."""
+    def _keeps_partition(self, data: TrainingData) -> bool:
+        """Whether partition.npz is there and the clients have the samples that they had.
+
+        Raises UserError if they have others, unless that is allowed.
+        """
         if not self._partition_path.exists():
-            return
-        try:
-            with np.load(self._partition_path, allow_pickle=False) as saved:
-                same = len(saved.files) == len(data.partition) and all(
-                    np.array_equal(saved[str(client)], positions)
-                    for client, positions in enumerate(data.partition)
-                )
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(f"--resume {self.folder}: {self._partition_path.name} is damaged") from error
-        if not same:
+            return False
+        same = holds_partition(self._partition_path, data.partition)
+        if not same and not self._setup.config.runtime.allow_config_change:
             raise UserError(
                 f"--resume {self.folder}: the data set gives another partition than {self._partition_path.name} holds:"
                 " is --data-dir another data set?"
             )
+        return same
 
     def _write_environment(self, data: TrainingData, resumed_at: int | None) -> None:
         """Write environment.json; a resumed run adds what it runs on to what the run began on."""
@@ -176,12 +171,32 @@ class RunFiles:
         )
         path = self.folder / "environment.json"
         if resumed_at is not None and path.exists():
-            try:
-                first = json.loads(path.read_text())
-            except ValueError as error:
-                raise UserError(f"--resume {self.folder}: {path.name} is damaged") from error
+            first = _read_environment(path)
             facts = first | {"resumed": [*first.get("resumed", []), facts | {"after_round": resumed_at}]}
         write_json(path, facts)
+
+
+def _read_environment(path: Path) -> dict[str, Any]:
+    """Read an environment.json, in which only what is to be added to matters. Raises UserError."""
+    try:
+        facts = json.loads(path.read_text())
+        json.dumps(facts, allow_nan=False)  # it is to be written again
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged") from error
+    if not isinstance(facts, dict) or not all(
+        isinstance(facts.get(name, []), list) for name in ("resumed", "lost_ranks")
+    ):
+        raise UserError(f"{path} is damaged")
+    return facts
+
+
+@contextmanager
+def _user_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError, as of a folder where a file should be, into a UserError: of `path` if it names no file."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot use {error.filename or path}: {error.strerror}") from error
 
 
 def _without_evaluation_at_the_end(records: bytes) -> bytes:

@@ -9,14 +9,15 @@ import numpy as np
 from fedcomloc_mpi.config import Config
 from fedcomloc_mpi.errors import UserError
 from fedcomloc_mpi.runtime.checkpoint.container import DamagedFile
-from fedcomloc_mpi.runtime.checkpoint.find import Found, load_rows, newest_usable, open_rows
-from fedcomloc_mpi.runtime.checkpoint.names import FOLDER
+from fedcomloc_mpi.runtime.checkpoint.find import Found, load_rows, newest_usable, open_checkpoint
+from fedcomloc_mpi.runtime.checkpoint.names import FOLDER, state_name
 from fedcomloc_mpi.runtime.checkpoint.saver import job_shape
 from fedcomloc_mpi.runtime.checkpoint.server_state import ServerState, check_shape
 from fedcomloc_mpi.runtime.client_state import ClientState
 from fedcomloc_mpi.runtime.schedule import home_node
 from fedcomloc_mpi.runtime.setup import Setup
 from fedcomloc_mpi.runtime.training_data import attempt
+from fedcomloc_mpi.transport.wait import wait_all
 from fedcomloc_mpi.transport.world import World
 from fedcomloc_mpi.wire import numbered
 
@@ -106,18 +107,22 @@ def restore(setup: Setup, state: ClientState, located: Located) -> Start:
     held: set[int] = set()
 
     def load() -> None:
-        if found is not None:
-            check_shape(found.saved.shape, job_shape(setup), folder)
         try:
-            rows = found.rows if found is not None else open_rows(folder / FOLDER, round)
+            seen = found if found is not None else open_checkpoint(folder / FOLDER / state_name(round))
         except DamagedFile as damage:
             raise UserError(f"on {world.hosts[world.rank]}: {damage}") from damage
+        check_shape(seen.saved.shape, job_shape(setup), folder)
         here = world.node_of[world.rank]
-        held.update(load_rows(rows, state, lambda client: home_node(client, world.homes) == here))
+        held.update(load_rows(seen.rows, state, lambda client: home_node(client, world.homes) == here))
 
     attempt(world, load if world.is_server else None)
     attempt(world, load if world.leads_node and not world.is_server else None)
     if found is not None:
         broadcast[:] = found.saved.state.broadcast
     world.broadcast(broadcast)
-    return Start(round, broadcast, frozenset(held), found.saved.state if found is not None else None)
+    has_row = np.zeros(config.data.clients, dtype=np.uint8)
+    has_row[sorted(held)] = 1
+    # Not the leaders' alone: a rank that outlives its node's leader takes its place.
+    wait_all([world.node.Ibcast(has_row, root=0)])
+    taken_part = frozenset(np.flatnonzero(has_row).tolist())
+    return Start(round, broadcast, taken_part, found.saved.state if found is not None else None)

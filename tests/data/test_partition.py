@@ -1,6 +1,7 @@
 """Partitions: every sample once, enough for everybody, the same on every rank, the documented rule."""
 
 import math
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fedcomloc_mpi.data import PARTITIONS, Partition, partition, save_partition
+from fedcomloc_mpi.data import PARTITIONS, Partition, holds_partition, partition, save_partition
 from fedcomloc_mpi.data.partition import dirichlet_shares
 from fedcomloc_mpi.errors import UserError
 from fedcomloc_mpi.randomness import Purpose, generator
@@ -217,6 +218,53 @@ def test_saved_partition(tmp_path: Path) -> None:
             assert archive[str(client)].dtype == np.int64
             np.testing.assert_array_equal(archive[str(client)], held)
     assert [entry.name for entry in tmp_path.iterdir()] == ["partition.npz"]
+
+
+def test_held_partition(tmp_path: Path) -> None:
+    clients = [np.array([0, 3]), np.array([1, 2, 4])]
+    path = tmp_path / "partition.npz"
+    save_partition(path, Partition(clients))
+    assert holds_partition(path, clients)
+    assert not holds_partition(path, clients[:1])
+    assert not holds_partition(path, [clients[0], np.array([1, 2, 5])])
+    assert not holds_partition(path, [clients[0], np.array([1, 2])])
+    assert not holds_partition(path, [clients[0], np.array([1, 2, 4, 5])])
+
+
+def npy(header: bytes, data: bytes = b"") -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + data
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        b"",
+        b"no npy",
+        npy(b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }\n", b"cos\nsystem\n."),
+        npy(b"{'descr': '<i8', 'fortran_order': False, 'shape': (" + b"9" * 5000 + b",), }\n"),
+        npy(b"(" * 60000),
+    ],
+)
+def test_damaged_partition(contents: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "partition.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("0.npy", contents)
+    with pytest.raises(UserError, match=r"partition\.npz is damaged"):
+        holds_partition(path, [np.array([0])])
+    data = path.read_bytes()
+    path.write_bytes(data[:-1])
+    with pytest.raises(UserError, match=r"partition\.npz is damaged"):
+        holds_partition(path, [np.array([0])])
+
+
+def test_what_a_partition_claims_is_not_allocated(tmp_path: Path) -> None:
+    path = tmp_path / "partition.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(
+            "0.npy",
+            npy(b"{'descr': '<i8', 'fortran_order': False, 'shape': (10000000000000,), }\n", bytes(8)),
+        )
+    assert not holds_partition(path, [np.array([0])])
 
 
 def test_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -90,6 +91,21 @@ def test_exit_of_a_client(fault: str, code: int, run_folder: Path) -> None:
 def test_killed_client(run_folder: Path) -> None:
     job = run_with_fault(3, "kill", 2, run_folder)
     assert job.returncode != 0, job
+    assert_stopped_in_round(run_folder, ROUND - 1)
+
+
+@cleans_up
+@pytest.mark.parametrize("rank", [0, 1])
+def test_hung_rank(rank: int, run_folder: Path) -> None:
+    flags = [*ENDLESS, "--round-timeout", "2", "--out", str(run_folder)]
+    with start_with_fault(3, "stuck", rank, ROUND, *flags, cwd=run_folder.parent) as running:
+        job = running.wait(60)
+    assert job.returncode == 4, job
+    waited = r"rank 0 waited [23] s in vain for rank 1 \(process \d+ on .*\)"
+    if rank == 0:
+        waited = r"rank [12] waited 1[01] s in vain for rank 0, the server \(process \d+ on .*\)"
+    assert re.search(f"^fedcomloc_mpi.train: {waited}\n", job.stderr, re.MULTILINE), job
+    assert "Traceback" not in job.stderr, job
     assert_stopped_in_round(run_folder, ROUND - 1)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from fedcomloc_mpi.config import METHODS
+from fedcomloc_mpi.data import holds_partition, load, partition
 from tests.mpirun import RunningJob, mpirun, start
 
 pytestmark = pytest.mark.timeout(400)
@@ -186,6 +187,57 @@ def test_finished_runs(uninterrupted: Path, tmp_path: Path) -> None:
         "its checkpoints are of a job with clients 12, this one has 10",
     ):
         assert message in text
+
+
+def test_another_seed(tmp_path: Path) -> None:
+    """partition.npz is what clients train on, and the control sum is that of all who have taken part under any seed."""
+    folder = tmp_path / "run"
+    sizes = ["--clients", "40", "--cohort", "4", "--p", "0.5", "--downlink-density", "0.05"]
+    codes, text = batch(
+        3,
+        [*sizes, "--seed", "3", "--rounds", "6", "--out", folder],
+        ["--resume", folder, "--rounds", "8", "--seed", "5", "--allow-config-change"],
+        cwd=tmp_path,
+    )
+    assert codes == [0, 0], text
+    labels = load("digits").train_labels
+    for seed in (3, 5):
+        clients = partition(labels, "dirichlet", 40, seed=seed).clients
+        assert holds_partition(folder / "partition.npz", clients) == (seed == 5)
+    control_sum = json.loads((folder / "summary.json").read_text())["control_sum"]
+    recorded = records(folder)[-1]["control_sum_norm"]
+    # Not 0, whoever is left out: the server adds up what it knows of, in another order.
+    assert control_sum["norm"] == pytest.approx(recorded, rel=1e-4)
+    assert recorded > 1e-2
+
+
+def test_broken_folders(uninterrupted: Path, tmp_path: Path) -> None:
+    """What stands where a run's file should be is named in one line, and nothing is begun."""
+    broken = {
+        "environment.json": b"[]",
+        "environment.json ": b'{"resumed": 5}',
+        "environment.json  ": b"\xff",
+        "environment.json   ": b'{"threads": NaN}',
+        "partition.npz": b"PK",
+        "checkpoints": b"x",
+        "summary.json/": None,
+        "environment.json/": None,
+        "rounds.jsonl/": None,
+    }
+    folders = [tmp_path / str(number) for number in range(len(broken))]
+    for folder, (name, content) in zip(folders, broken.items(), strict=True):
+        shutil.copytree(uninterrupted, folder)
+        path = folder / name.strip(" /")
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        path.mkdir() if content is None else path.write_bytes(content)
+    lines: list[list[str | Path]] = [["--resume", folder, "--rounds", str(ROUNDS + 1)] for folder in folders]
+    codes, text = batch(2, *lines, cwd=tmp_path)
+    assert codes == [2] * len(folders), text
+    assert "Traceback" not in text
+    said = [line for line in text.splitlines() if line.startswith("fedcomloc_mpi.train: ")]
+    assert len(said) == len(folders), text
+    for line, folder, name in zip(said, folders, broken, strict=True):
+        assert str(folder / name.strip(" /")) in line
 
 
 VARIANTS: dict[str, list[str]] = {

@@ -4,7 +4,7 @@ import os
 import random
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,8 @@ class Fault:
     """One kind of failure.
 
     what: in words, "RANK" stands for the rank that has it. expected: how the job must end, in words, and `says` as a
-    pattern that must be found in what the job writes; codes: mpirun's exit codes. strike(process, disk): makes it
+    pattern that must be found in what the job writes, where {rank} stands for that rank, {process} for the id of its
+    process and {clients} for those of all client ranks; codes: mpirun's exit codes. strike(process, disk): makes it
     happen to a rank's process, or to the `small_disk` that holds the "run" or the clients' "state".
     """
 
@@ -32,6 +33,11 @@ class Fault:
     strike: Callable[[int, Path], None]
     victim: str = "exception"
     small_disk: str = ""
+
+
+# As MPICH's mpirun writes it.
+KILLED = r"PID {process} RUNNING AT"
+ANY_CLIENT_KILLED = r"PID ({clients}) RUNNING AT"
 
 
 def signalled(number: int) -> Callable[[int, Path], None]:
@@ -58,7 +64,7 @@ FAULTS = [
         "kill",
         "SIGKILL",
         "mpirun kills the others; its message has the process id",
-        "",
+        KILLED,
         range(1, 256),
         signalled(signal.SIGKILL),
     ),
@@ -90,8 +96,8 @@ FAULTS = [
     Fault(
         "memory",
         "out of memory (RLIMIT_AS)",
-        "its traceback and name, exit code 1, or killed by a signal",
-        "",
+        "its traceback and name, exit code 1, or killed by a signal: mpirun's message has the process id",
+        rf"rank {{rank}} failed|{KILLED}",
         range(1, 256),
         signalled(signal.SIGUSR2),
         victim="memory",
@@ -108,8 +114,8 @@ FAULTS = [
     Fault(
         "state-disk",
         "full --state-dir (tmpfs)",
-        "SIGBUS; mpirun kills the others",
-        "",
+        "SIGBUS; mpirun kills the others; its message has the process id",
+        ANY_CLIENT_KILLED,
         range(1, 256),
         fill,
         small_disk="state",
@@ -120,10 +126,11 @@ FAULTS = [
 BY_NAME = {fault.name: fault for fault in FAULTS}
 
 
-def problem(fault: Fault, rank: int, job: Job) -> str:
-    """Return what is wrong with how a job ended, or nothing."""
+def problem(fault: Fault, rank: int, processes: Sequence[int], job: Job) -> str:
+    """Return what is wrong with how a job with these `processes` [ranks] ended, or nothing."""
     if job.returncode not in fault.codes:
         return f"exit code {job.returncode}"
-    if fault.says and not re.search(fault.says.format(rank=rank), job.stdout + job.stderr):
-        return f"not said: {fault.says.format(rank=rank)}"
+    says = fault.says.format(rank=rank, process=processes[rank], clients="|".join(map(str, processes[1:])))
+    if not re.search(says, job.stdout + job.stderr):
+        return f"not said: {says}"
     return ""

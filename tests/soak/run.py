@@ -151,13 +151,14 @@ class Chain:
                     time.sleep(self.random.uniform(0, 0.04))
                     case["at"] = f"round {rounds_done(self.folder) + 1}"
                     shared = shared_memory_of(running.processes())
-                    fault.strike(self.process(rank), disk)
+                    ranks = self.processes()
+                    fault.strike(ranks[rank], disk)
                 struck = time.monotonic()
                 job = running.wait(TIMEOUT + GRACE)
                 case["seconds"] = round(time.monotonic() - struck, 1)
                 case["code"] = job.returncode
                 if not while_starting:
-                    case["problem"] = problem(fault, rank, job)
+                    case["problem"] = problem(fault, rank, ranks, job)
                 elif job.returncode == 0:
                     case["problem"] = "exit code 0"
                 self.check_refusals(job.stdout, case)
@@ -236,11 +237,11 @@ class Chain:
             return ["--resume", str(self.folder), *CHECKPOINTS]
         return [*SETTINGS, "--rounds", str(ROUNDS), *CHECKPOINTS, "--out", str(self.folder)]
 
-    def process(self, rank: int) -> int:
-        """Return the process id of a rank of the job that runs."""
+    def processes(self) -> list[int]:
+        """Return the process ids of the ranks of the job that runs."""
         facts = json.loads((self.folder / "environment.json").read_text())
-        process: int = (facts["resumed"][-1] if "resumed" in facts else facts)["process_of_rank"][rank]
-        return process
+        processes: list[int] = (facts["resumed"][-1] if "resumed" in facts else facts)["process_of_rank"]
+        return processes
 
 
 @contextlib.contextmanager

@@ -93,6 +93,20 @@ class Container:
         self.path, self.facts = path, facts
         self._arrays = arrays
 
+    def require(self, name: str, dtype: type[np.generic], *shape: int | None) -> None:
+        """Raise DamagedFile unless the file holds such an array; None stands for any length."""
+        found, extents, _ = self._arrays[name] if name in self._arrays else self._missing(name)
+        fits = len(extents) == len(shape) and all(
+            wanted in (None, extent) for wanted, extent in zip(shape, extents, strict=True)
+        )
+        if not fits or found != np.dtype(dtype).newbyteorder("<").str:
+            raise DamagedFile(f"{self.path.name} is damaged: its {name} are {found} {extents}")
+
+    def length(self, name: str) -> int:
+        """Return how many items an array has. Raises DamagedFile if the file holds none of that name."""
+        _, shape, _ = self._arrays[name] if name in self._arrays else self._missing(name)
+        return shape[0]
+
     def array(self, name: str) -> np.ndarray:
         """Return an array. Raises DamagedFile if the file holds none of that name."""
         dtype, shape, offset = self._arrays[name] if name in self._arrays else self._missing(name)
@@ -115,6 +129,8 @@ class Container:
 def open_container(path: Path, expected: FileRef | None = None) -> Container:
     """Read a file through and return it. Raises DamagedFile unless it is whole, and as `expected` if that is given."""
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise DamagedFile(f"{path.name} is no file")  # a pipe or a device may have no end
         size, crc, tail = _read_through(path)
     except OSError as error:
         raise DamagedFile(f"{path.name} cannot be read: {error.strerror or error}") from error
@@ -145,7 +161,7 @@ def open_container(path: Path, expected: FileRef | None = None) -> Container:
         return Container(path, dict(contents["facts"]), arrays)
     except OSError as error:
         raise DamagedFile(f"{path.name} cannot be read: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise damaged from error
 
 

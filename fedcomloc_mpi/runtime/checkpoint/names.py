@@ -18,6 +18,11 @@ def rows_name(round: int, node: int) -> str:
     return f"{round:08}-{node}.rows"
 
 
+def is_rows_name(name: str) -> bool:
+    """Whether a file of this name holds rows."""
+    return _ROWS.fullmatch(name) is not None
+
+
 def states_in(folder: Path) -> list[tuple[int, Path]]:
     """Return the (round, path) of every state file, the newest first."""
     return _matching(folder, _STATE)

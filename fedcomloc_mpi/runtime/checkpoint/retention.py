@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fedcomloc_mpi.atomic_file import is_leftover
+from fedcomloc_mpi.errors import UserError
 from fedcomloc_mpi.runtime.checkpoint.container import DamagedFile
 from fedcomloc_mpi.runtime.checkpoint.names import rows_in, states_in
 from fedcomloc_mpi.runtime.checkpoint.server_state import Chains, read_state
@@ -34,7 +35,8 @@ class Retention:
     def add(self, round: int, chains: Chains) -> None:
         """Delete what need not be kept once the checkpoint of `round` is there.
 
-        Files of later rounds, which a run that was cut has left, stay until the run has come to their rounds.
+        Files of later rounds, which a run that was cut has left, stay until the run has come to their rounds. Raises
+        UserError if something cannot be deleted.
         """
         self._files_of[round] = files_of(chains)
         until_now = {past: files for past, files in self._files_of.items() if past <= round}
@@ -42,11 +44,11 @@ class Retention:
         needed = set[str]().union(*(until_now[past] for past in kept))
         for past, path in states_in(self._folder):
             if past <= round and past not in kept:
-                path.unlink()
+                _delete(path)
                 self._files_of.pop(past, None)
         for past, path in rows_in(self._folder):
             if past <= round and path.name not in needed:
-                path.unlink()
+                _delete(path)
 
 
 def files_of(chains: Chains) -> set[str]:
@@ -58,4 +60,11 @@ def remove_leftovers(folder: Path) -> None:
     """Delete what a killed process left of files that it had not finished."""
     for path in folder.iterdir():
         if is_leftover(path):
-            path.unlink()
+            _delete(path)
+
+
+def _delete(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError as error:
+        raise UserError(f"cannot delete {path}: {error.strerror}") from error

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,9 +14,20 @@ from fedcomloc_mpi.runtime.checkpoint.container import (
     FileRef,
     open_container,
 )
-from fedcomloc_mpi.runtime.checkpoint.names import state_name
+from fedcomloc_mpi.runtime.checkpoint.names import is_rows_name, state_name
 
 Chains = Mapping[int, Sequence[FileRef]]
+_LARGEST = 2**63 - 1
+
+
+class Sizes(NamedTuple):
+    """What the arrays of a checkpoint come to; size: d, entries of the model."""
+
+    clients: int
+    size: int
+    client_vectors: int
+    server_vectors: int
+    broadcast_vectors: int
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,7 @@ class SavedState:
     chains: Chains
     shape: dict[str, Any]
     coders: tuple[str, ...]
+    sizes: Sizes
 
 
 class StateWriter:
@@ -79,24 +91,53 @@ class StateWriter:
 
 
 def read_state(path: Path) -> SavedState:
-    """Read a state file. Raises DamagedFile."""
+    """Read a state file. Raises DamagedFile unless it is whole, of the round in its name, and agrees with itself."""
     container = open_container(path)
     facts = container.facts
     try:
+        sizes = _sizes(facts["shape"])
+        container.require("broadcast", np.float32, sizes.broadcast_vectors, sizes.size)
+        container.require("server_vectors", np.float64, sizes.server_vectors, sizes.size)
+        container.require("control_sum", np.float64, sizes.size if sizes.client_vectors else 0)
         state = ServerState(
-            round=int(facts["round"]),
+            round=_count(facts["round"]),
             broadcast=container.array("broadcast"),
             server_vectors=container.array("server_vectors"),
             control_sum=container.array("control_sum"),
-            model_bytes=int(facts["model_bytes"]),
+            model_bytes=_count(facts["model_bytes"]),
         )
         chains = {
-            int(node): [FileRef(Path(str(name)).name, int(size), int(crc)) for name, size, crc in files]
+            int(node): [FileRef(_rows(name), _count(size), _count(crc)) for name, size, crc in files]
             for node, files in facts["files"].items()
         }
-        return SavedState(state, chains, dict(facts["shape"]), tuple(map(str, facts["coders"])))
+        shape, coders = dict(facts["shape"]), tuple(map(str, facts["coders"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DamagedFile(f"{path.name} is damaged") from error
+    if state_name(state.round) != path.name:
+        raise DamagedFile(f"{path.name} is damaged: it is of round {state.round}")
+    return SavedState(state, chains, shape, coders, sizes)
+
+
+def _sizes(shape: Mapping[str, Any]) -> Sizes:
+    return Sizes(
+        clients=_count(shape["clients"]),
+        size=sum(map(_count, shape["layers"])),
+        client_vectors=_count(shape["client vectors"]),
+        server_vectors=_count(shape["server vectors"]),
+        broadcast_vectors=_count(shape["broadcast vectors"]),
+    )
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= _LARGEST:
+        raise ValueError
+    return value
+
+
+def _rows(name: Any) -> str:
+    if not is_rows_name(name):
+        raise ValueError
+    return str(name)
 
 
 def check_shape(saved: Mapping[str, Any], here: Mapping[str, Any], folder: Path) -> None:

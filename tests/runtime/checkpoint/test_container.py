@@ -106,6 +106,8 @@ def test_a_missing_file_is_refused(tmp_path):
         b'{"facts": {}, "arrays": {"x": ["|O", [1], 0]}}',
         b'{"facts": {}, "arrays": {"x": ["nonsense", [1], 0]}}',
         b'{"facts": {}, "arrays": {"x": ["<f4", [NaN], 0]}}',
+        b'{"facts": {}, "arrays": {"x": ["<f4", [Infinity], 0]}}',
+        b'{"facts": {}, "arrays": {"x": ["<f4", [0], 1e999]}}',
         b'{"facts": 3, "arrays": {}}',
         b'{"facts": {}, "arrays": []}',
     ],

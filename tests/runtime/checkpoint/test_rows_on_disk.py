@@ -1,5 +1,6 @@
 """A base and segments hold every client's last committed row; which checkpoint is used, and which are kept."""
 
+import json
 import os
 from contextlib import suppress
 
@@ -9,14 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedcomloc_mpi.errors import UserError
-from fedcomloc_mpi.runtime.checkpoint.container import DamagedFile
+from fedcomloc_mpi.runtime.checkpoint.container import ContainerWriter, DamagedFile, open_container
 from fedcomloc_mpi.runtime.checkpoint.find import load_rows, newest_usable
 from fedcomloc_mpi.runtime.checkpoint.retention import Retention, files_of, remove_leftovers, to_keep
 from fedcomloc_mpi.runtime.checkpoint.row_chain import RowChain
 from fedcomloc_mpi.runtime.checkpoint.server_state import ServerState, StateWriter, check_shape, read_state
 from fedcomloc_mpi.runtime.client_state import ClientState
+from tests.metrics.records import record
 
 SIZE = 3
+SHAPE = {"clients": 9, "layers": [1, 2], "client vectors": 1, "server vectors": 2, "broadcast vectors": 1}
 
 
 class Rows(ClientState):
@@ -43,12 +46,19 @@ def server_state(round):
     )
 
 
-def write_checkpoint(folder, round, chain, files, records=b""):
+def lines(after, until):
+    """Return the lines of rounds.jsonl of some rounds."""
+    return b"".join(
+        json.dumps(record(round).to_dict()).encode() + b"\n" for round in range(after + 1, until + 1)
+    )
+
+
+def write_checkpoint(folder, round, chain, files):
     """Write one checkpoint of a single node, as the saver does; return its files."""
     base = chain.begin(round)
-    file = chain.finish(records)
+    file = chain.finish(lines(0 if base else int(files[-1].name[:8]), round))
     files = (file,) if base else (*files, file)
-    StateWriter(folder, server_state(round), {"clients": 9}).finish({0: files})
+    StateWriter(folder, server_state(round), SHAPE).finish({0: files})
     return files
 
 
@@ -68,7 +78,7 @@ def test_the_newest_checkpoint_restores_every_row(tmp_path_factory, cohorts, eve
         for client in cohort:
             rows.all[client] = random.standard_normal(SIZE)
         if round % every == 0:
-            files = write_checkpoint(folder, round, chain, files, b"%d\n" % round)
+            files = write_checkpoint(folder, round, chain, files)
             saved, last, taken_part = rows.all.copy(), round, taken_part.union(*cohorts[:round])
     if last == 0:
         assert newest_usable(folder) is None
@@ -93,8 +103,8 @@ def test_rows_that_still_change_are_written_last(tmp_path):
     chain.write(excepted=[1])
     rows.all[1] = 7  # its commit
     rows.all[0] = 9  # too late: written already
-    file = chain.finish()
-    StateWriter(tmp_path, server_state(5), {}).finish({0: [file]})
+    file = chain.finish(lines(0, 5))
+    StateWriter(tmp_path, server_state(5), SHAPE).finish({0: [file]})
     again = Rows(4)
     load_rows(usable(tmp_path).rows, again, lambda client: True)
     assert (again.all[1] == 7).all()
@@ -118,7 +128,7 @@ def test_a_checkpoint_given_up_loses_nothing(tmp_path):
 
 def test_state_file(tmp_path):
     state = server_state(12)
-    StateWriter(tmp_path, state, {"clients": 9}).finish({})
+    StateWriter(tmp_path, state, SHAPE).finish({})
     read = read_state(tmp_path / "00000012.state")
     assert read.state.round == 12
     assert read.state.model_bytes == 1012
@@ -144,7 +154,7 @@ def three(tmp_path):
     """Checkpoints of rounds 0, 10, 20, 30: a base at 10, segments at 20 and 30."""
     rows = Rows(9)
     chain = RowChain(tmp_path, 0, rows)
-    StateWriter(tmp_path, server_state(0), {}).finish({})
+    StateWriter(tmp_path, server_state(0), SHAPE).finish({})
     chain.note(range(8))
     files = write_checkpoint(tmp_path, 10, chain, ())
     for round in (20, 30):
@@ -183,6 +193,92 @@ def test_a_damaged_file_is_named_and_the_checkpoint_before_is_used(three, damage
     for line, round in zip(found.refused, refused, strict=True):
         assert f"round {round} " in line
         assert damaged in line
+
+
+def rewritten(path, arrays=None, facts=None):
+    """Write a file anew, with other contents and a checksum that fits; return what it comes to."""
+    old = open_container(path)
+    contents = {name: old.array(name) for name in old._arrays} | (arrays or {})
+    writer = ContainerWriter(path)
+    for name, array in contents.items():
+        writer.add(name, array)
+    return writer.finish(old.facts | (facts or {}))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "facts"),
+    [
+        ({"broadcast": np.zeros((1, 2), np.float32)}, {}),
+        ({"broadcast": np.zeros((1, SIZE))}, {}),
+        ({"server_vectors": np.zeros((1, SIZE))}, {}),
+        ({"control_sum": np.zeros(2)}, {}),
+        ({"control_sum": np.zeros((0, 10**15))}, {}),
+        ({}, {"round": -5}),
+        ({}, {"round": 31}),
+        ({}, {"round": 30.0}),
+        ({}, {"round": float("inf")}),
+        ({}, {"model_bytes": -1}),
+        ({}, {"shape": []}),
+        ({}, {"shape": SHAPE | {"layers": [10**13]}}),
+        ({}, {"shape": SHAPE | {"clients": None}}),
+        ({}, {"files": {"0": [["", 1, 1]]}}),
+        ({}, {"files": {"0": [["a\0b", 1, 1]]}}),
+        ({}, {"files": {"0": [["00000010-0.rows", 1e999, 1]]}}),
+        ({}, {"coders": None}),
+    ],
+)
+def test_a_state_that_is_whole_but_wrong_is_refused(three, arrays, facts):
+    rewritten(three / "00000030.state", arrays, facts)
+    found = usable(three)
+    assert found.saved.state.round == 20
+    (line,) = found.refused
+    assert line.startswith("the checkpoint of round 30 is refused: 00000030.state is damaged")
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"clients": np.array([10**9])},
+        {"clients": np.array([9])},
+        {"clients": np.array([-1])},
+        {"clients": np.array([1, 2])},
+        {"clients": np.array([1.0])},
+        {"rows": np.zeros((1, 1, 2), np.float32)},
+        {"rows": np.zeros((1, 2, SIZE), np.float32)},
+        {"rows": np.zeros((10**13, 0, SIZE), np.float32)},
+        {"rows": np.zeros((1, 1, SIZE))},
+        {"records": np.frombuffer(b"garbage\n", np.uint8)},
+        {"records": np.frombuffer(lines(20, 29), np.uint8)},
+        {"records": np.frombuffer(lines(21, 31), np.uint8)},
+        {"records": np.frombuffer(lines(20, 30)[:-1], np.uint8)},
+        {"records": np.zeros((2, 0), np.uint8)},
+    ],
+)
+def test_rows_that_are_whole_but_wrong_are_refused(three, arrays):
+    files = list(read_state(three / "00000030.state").chains[0])
+    files[-1] = rewritten(three / files[-1].name, arrays)
+    rewritten(three / "00000030.state", facts={"files": {0: files}})
+    found = usable(three)
+    assert found.saved.state.round == 20
+    (line,) = found.refused
+    assert "00000030-0.rows" in line
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_what_is_no_file_is_refused(three, kind):
+    (os.mkdir if kind == "folder" else os.mkfifo)(three / "00000040.state")
+    found = usable(three)
+    assert found.saved.state.round == 30
+    assert len(found.refused) == 1
+    if kind == "folder":
+        with pytest.raises(UserError, match=r"cannot delete .*00000040\.state: "):
+            Retention(three, keep=1).add(50, found.saved.chains)
+
+
+def test_checkpoints_that_are_a_file(tmp_path):
+    (tmp_path / "checkpoints").write_text("x")
+    with pytest.raises(UserError, match=r"cannot read .*checkpoints: Not a directory"):
+        newest_usable(tmp_path / "checkpoints")
 
 
 def test_nothing_usable_is_an_error_and_nothing_at_all_is_not(three, tmp_path):
