@@ -61,7 +61,12 @@ def install(round: int, when: str) -> None:
         )
     for exchange in EXCHANGES.values():
         around(exchange, "receive_downlink", here if when == "downlink" else lambda current: False)
-        around(exchange, "send_downlink", here if when == "sending" else lambda current: False)
+        # The server has called step_server of the round that it sends.
+        around(
+            exchange,
+            "send_downlink",
+            (lambda current: here(current - 1)) if when == "sending" else lambda current: False,
+        )
 
 
 def main(node_count: str, faults: str, *flags: str) -> int:
