@@ -208,7 +208,8 @@ def comparison(rows: Sequence[dict[str, str]]) -> str:
         lines.append(f"| {name} | {rate} | {figures} |")
     made = sorted({row["commit"] for row in rows})
     lines.append(
-        f"\n`python -m bench.algorithms compare --data-dir DIR` at commit {', '.join(made)}, on {first['cpu']};"
+        f"\n`python -m bench.algorithms compare --data-dir DIR --ranks {first['ranks']}` at commit"
+        f" {', '.join(made)}, on {first['cpu']};"
         " every run is a row of [algorithms.csv](algorithms.csv).\n"
     )
     return "\n".join(lines)

@@ -62,7 +62,8 @@ def against_bound(random: list[dict[str, str]]) -> str:
     over = [row for row in random if row["method"].startswith("chosen, float32") and int(row["k"]) >= 10_000]
     worst = max(over, key=lambda row: abs(float(row["over_bound_percent"])))
     return (
-        f"Random supports (`python bench/codec.py`, [rows](codec/random.csv)): the chosen index coder takes at most"
+        f"Random supports (`python bench/codec.py --densities 0.001 0.01 0.1 0.5 0.9 --repeats 3`,"
+        " [rows](codec/random.csv)): the chosen index coder takes at most"
         f" {float(worst['over_bound_percent']):.2f} % more than log2 C(d, k), for k from 10 000 on ({len(over)} pairs"
         " of d and density).\n"
     )
@@ -130,7 +131,8 @@ def speed_line(row: Mapping[str, str], other: Mapping[str, str]) -> str:
 def by_coder(trained: list[dict[str, str]]) -> str:
     """Return what each value coder makes of a client's trained model."""
     lines = [
-        "A client's model in a training (`python bench/codec.py --trained --data-dir DIR`, [rows](codec/trained.csv)),"
+        "A client's model in a training (`python bench/codec.py --trained --data-dir DIR --repeats 3`,"
+        " [rows](codec/trained.csv)),"
         " bits per kept entry in all, and of the indices (log2 C(d, k) / k for an unknown support). After 30 rounds"
         " models of density 0.1 and less have hardly begun to move here, which is why so few bits are new:\n",
         "| density | values | coded | bits | of them indices | bound of the indices |",

@@ -8,6 +8,7 @@ Needs root and iproute2, and changes none of this machine's own links. Bandwidth
 deep; queues are deep enough never to lose a frame. Not every kernel has netem, so delay is bench/delay.py.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -25,6 +26,9 @@ from fedcomloc_mpi.errors import UserError
 _ROOT = Path(__file__).resolve().parent.parent
 _FRAME, _QUEUE = 1514, 64_000_000  # bytes
 _ADDRESS = "10.77.0."
+
+NETWORK = {"UCX_TLS": "tcp,self", "UCX_NET_DEVICES": "eth0"}
+"""Environment in which ranks reach each other by TCP over the hosts' links only (MPICH with UCX)."""
 
 # What MPICH's launcher takes for ssh: the last of the options is followed by the host and the command.
 _REMOTE_SHELL = """#!/bin/bash
@@ -79,28 +83,36 @@ class Hosts:
     ) -> None:
         self._stack.close()
 
-    def mpirun(
-        self, command: Sequence[str], *, environment: Mapping[str, str], timeout: float, log: Path
-    ) -> None:
-        """Run `command` on every host, a rank each, that reach each other by TCP only (MPICH); JobFailed if it fails.
-
-        log: the file that receives what the job writes. timeout: seconds after which the job is killed.
-        """
+    def launcher(self) -> list[str]:
+        """Return what stands before a command to run it on every host, a rank each (MPICH); it needs `NETWORK` too."""
         addresses = ",".join(f"{_ADDRESS}{10 + number}" for number in range(len(self._links)))
-        launcher = [
+        return [
             *("ip", "netns", "exec", self._name(0), "unshare", "--uts"),
             *("bash", "-c", 'hostname host0; exec "$@"', "bash"),
             *(str(Path(sys.executable).parent / "mpirun"), "-n", str(len(self._links)), "-hosts", addresses),
             *("-iface", "eth0", "-launcher", "ssh", "-launcher-exec", str(self._shell)),
         ]
-        network = {"UCX_TLS": "tcp,self", "UCX_NET_DEVICES": "eth0"}
+
+    def bytes_sent(self, host: int) -> int:
+        """Return the bytes that have left a host by its network, headers included."""
+        (link,) = json.loads(_run("ip", "-n", self._name(host), "-s", "-j", "link", "show", "eth0"))
+        sent: int = link["stats64"]["tx"]["bytes"]
+        return sent
+
+    def mpirun(
+        self, command: Sequence[str], *, environment: Mapping[str, str], timeout: float, log: Path
+    ) -> None:
+        """Run `command` on every host, a rank each; JobFailed if it fails.
+
+        log: the file that receives what the job writes. timeout: seconds after which the job is killed.
+        """
         with log.open("wb") as output:
             job = subprocess.Popen(
-                [*launcher, *command],
+                [*self.launcher(), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **network, **environment},
+                env={**os.environ, **NETWORK, **environment},
             )
             try:
                 code = job.wait(timeout)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.hosts import Hosts
+from tests.cluster.hosts import TrainingHosts
 from tests.cluster.runs import REFERENCE, ROUNDS, assert_same, read_json, train_here
 
 pytestmark = pytest.mark.timeout(600)
@@ -16,20 +16,19 @@ HOSTS = 11
 
 
 @pytest.fixture(scope="module")
-def hosts() -> Iterator[Hosts]:
+def hosts() -> Iterator[TrainingHosts]:
     folder = Path(tempfile.mkdtemp(prefix="fedcomloc-hosts-"))
     try:
-        with Hosts(HOSTS, folder) as made:
+        with TrainingHosts(HOSTS, folder) as made:
             yield made
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.mark.parametrize("exchange", ["collectives", "p2p"])
-def test_eleven_hosts(hosts: Hosts, reference: Path, tmp_path: Path, exchange: str) -> None:
+def test_eleven_hosts(hosts: TrainingHosts, reference: Path, tmp_path: Path, exchange: str) -> None:
     before = [hosts.bytes_sent(host) for host in range(HOSTS)]
-    flags = ["-m", "fedcomloc_mpi.train", *REFERENCE, "--exchange", exchange, "--out", "run"]
-    job = hosts.mpirun(HOSTS, flags, cwd=tmp_path)
+    job = hosts.train(*REFERENCE, "--exchange", exchange, "--out", "run", cwd=tmp_path)
     assert job.returncode == 0, job
     assert f"{HOSTS} ranks on {HOSTS} hosts" in job.stdout
     run = tmp_path / "run"
@@ -44,9 +43,9 @@ def test_eleven_hosts(hosts: Hosts, reference: Path, tmp_path: Path, exchange: s
         assert sent[0] > totals["downlink"]["mpi_bytes"]
 
 
-def test_from_eleven_hosts_to_one(hosts: Hosts, reference: Path, tmp_path: Path) -> None:
-    flags = ["-m", "fedcomloc_mpi.train", *REFERENCE, "--rounds", str(ROUNDS // 2 // 10 * 10), "--out", "run"]
-    job = hosts.mpirun(HOSTS, flags, cwd=tmp_path)
+def test_from_eleven_hosts_to_one(hosts: TrainingHosts, reference: Path, tmp_path: Path) -> None:
+    rounds = str(ROUNDS // 2 // 10 * 10)
+    job = hosts.train(*REFERENCE, "--rounds", rounds, "--out", "run", cwd=tmp_path)
     assert job.returncode == 0, job
     train_here(3, "--resume", "run", "--rounds", str(ROUNDS), cwd=tmp_path)
     assert_same(tmp_path / "run", reference)
