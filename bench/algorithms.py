@@ -253,9 +253,10 @@ def divergence(rows: Sequence[dict[str, str]]) -> str:
             f"| {algorithm} | {density} | {rate} | {seed} | {ended} | {len(signs)} | {first} | {then} |"
         )
     made = ", ".join(sorted({row["commit"] for row in rows}))
+    seeds = " ".join(sorted({row["seed"] for row in rows}))
     lines.append(
-        f"\n`python -m bench.algorithms divergence --data-dir DIR` at commit {made}; every round is a row of"
-        " [divergence.csv](divergence.csv).\n"
+        f"\n`python -m bench.algorithms divergence --data-dir DIR --seeds {seeds}` at commit {made}; every round is a"
+        " row of [divergence.csv](divergence.csv).\n"
     )
     return "\n".join(lines)
 
