@@ -1023,23 +1023,16 @@ FCL_API int64_t fcl_tokenise(const uint32_t *values, int64_t n, int32_t m, uint8
     int64_t total = 0;
     for (int64_t at = 0; at < n; at += BLOCK) {
         int64_t end = n - at < BLOCK ? n : at + BLOCK;
-        uint32_t all = 0;
-        for (int64_t i = at; i < end; i++) all |= values[i];
-        if (all >> 24) {
-            for (int64_t i = at; i < end; i++) {
-                int shift = 31 - __builtin_clz(values[i] | 1u << m) - m;
-                tokens[i] = (uint8_t)((shift << m) + (int)(values[i] >> shift));
-                total += shift;
-            }
-            continue;
-        }
-        /* Below 2^24 float32 is exact, and the top bits of its pattern are the token but for an offset: vectorizable. */
+        /* Below 2^24 float32 is exact, and the top bits of its pattern are the token but for an offset; of larger values
+         * the lowest 8 bits, which are low bits in any case, are left out. No branch: vectorizable. */
         int32_t shifts = 0;
         for (int64_t i = at; i < end; i++) {
-            int32_t pattern = (int32_t)bits_of((float)(int32_t)values[i]);
-            int32_t token = (pattern >> (23 - m)) - ((126 + m) << m), shift = (pattern >> 23) - 127 - m;
-            int32_t small = -(values[i] < 1u << m);
-            tokens[i] = (uint8_t)((token & ~small) | ((int32_t)values[i] & small));
+            int32_t large = -(int32_t)(values[i] >> 24 != 0), small = -(int32_t)(values[i] < 1u << m);
+            int32_t kept = (int32_t)((values[i] & ~(uint32_t)large) | (values[i] >> 8 & (uint32_t)large));
+            int32_t pattern = (int32_t)bits_of((float)kept);
+            int32_t token = (pattern >> (23 - m)) - ((126 + m) << m) + (large & 8 << m);
+            int32_t shift = (pattern >> 23) - 127 - m + (large & 8);
+            tokens[i] = (uint8_t)((token & ~small) | (kept & small));
             shifts += shift & ~(shift >> 31);
         }
         total += shifts;
@@ -1094,28 +1087,36 @@ static void fill_token_tables(token_tables *t, int m) {
     }
 }
 
-/* Bits below n tokens; FCL_ERROR_DAMAGED if one does not exist. */
-static int64_t count_low(const token_tables *t, const uint8_t *tokens, int64_t n) {
+/* Bits below n tokens with m mantissa bits; FCL_ERROR_DAMAGED if one does not exist. */
+static int64_t count_low(const uint8_t *tokens, int64_t n, int m) {
+    enum { BLOCK = 4096 };
     int64_t total = 0;
-    uint8_t worst = 0;
-    for (int64_t i = 0; i < n; i++) {
-        uint8_t shift = t->shifts[tokens[i]];
-        worst = shift > worst ? shift : worst;
-        total += shift;
+    uint8_t largest = 0;
+    for (int64_t at = 0; at < n; at += BLOCK) {
+        int64_t end = n - at < BLOCK ? n : at + BLOCK;
+        uint32_t shifts = 0;
+        for (int64_t i = at; i < end; i++) { /* token_shift, vectorizable */
+            uint8_t octave = (uint8_t)(tokens[i] >> m);
+            shifts += (uint32_t)(octave - (octave > 0));
+            largest = tokens[i] > largest ? tokens[i] : largest;
+        }
+        total += shifts;
     }
-    return worst == 255 ? FCL_ERROR_DAMAGED : total;
+    return n && largest >= token_count(m) ? FCL_ERROR_DAMAGED : total;
 }
 
 /* Integers from tokens and low bits, which the caller has counted. Where 8 bytes can be loaded at once, nothing depends
  * on the data but the position. */
 static void take_values(const token_tables *t, bit_reader *r, const uint8_t *tokens, int64_t n, uint32_t *values) {
-    int64_t i = 0, fast = r->length - 8;
-    for (; i < n && r->position >> 3 <= fast; i++) {
+    const uint8_t *in = r->in;
+    int64_t i = 0, fast = r->length - 8, position = r->position;
+    for (; i < n && position >> 3 <= fast; i++) {
         int shift = t->shifts[tokens[i]];
-        uint64_t ahead = load64(r->in + (r->position >> 3)) >> (r->position & 7);
+        uint64_t ahead = load64(in + (position >> 3)) >> (position & 7);
         values[i] = t->base[tokens[i]] + (uint32_t)(ahead & ((UINT64_C(1) << shift) - 1));
-        r->position += shift;
+        position += shift;
     }
+    r->position = position;
     for (; i < n; i++) values[i] = t->base[tokens[i]] + take_bits(r, t->shifts[tokens[i]]);
 }
 
@@ -1125,7 +1126,7 @@ FCL_API int64_t fcl_unpack_low(const uint8_t *in, int64_t length, const uint8_t 
     token_tables t;
     if (m < 0 || m > 3) return FCL_ERROR_ARGUMENT;
     fill_token_tables(&t, m);
-    int64_t total = count_low(&t, tokens, n);
+    int64_t total = count_low(tokens, n, m);
     if (total < 0) return total;
     if ((total + 7) / 8 > length) return FCL_ERROR_TRUNCATED;
     bit_reader r = {in, length, 0};
@@ -1157,8 +1158,17 @@ typedef struct {
 
 FCL_API int64_t fcl_plan_bytes(void) { return (int64_t)sizeof(symbol_plan); }
 
+/* A table to decode with. Which symbol a slot belongs to takes a byte, and all else is by symbol: tables of several contexts
+ * then stay in the nearest cache together, and are filled in next to no time. */
+typedef struct {
+    uint8_t symbol_of[PROBABILITY_SCALE];
+    struct {
+        uint16_t frequency, start;
+    } of[ALPHABET];
+} decode_table;
+
 /* Words of workspace that fcl_decode_symbols needs. */
-FCL_API int64_t fcl_decode_words(void) { return (int64_t)CONTEXTS * PROBABILITY_SCALE; }
+FCL_API int64_t fcl_decode_words(void) { return (int64_t)(CONTEXTS * sizeof(decode_table) / sizeof(uint32_t)); }
 
 /* Capacity that is enough for fcl_encode_symbols on n symbols. */
 FCL_API int64_t fcl_symbols_bound(int64_t n) { return 2 * n + 8192; }
@@ -1568,21 +1578,25 @@ FCL_API int64_t fcl_encode_symbols(const void *plan, const uint8_t *symbols, int
     return at + (end - word) - out;
 }
 
-/* Decode table entry: symbol, frequency - 1, slot - start. */
-static void fill_slots(uint32_t *slots, const uint16_t *frequency, int symbols) {
+static void fill_decode_table(decode_table *t, const uint16_t *frequency, int symbols) {
     uint32_t slot = 0;
-    for (int s = 0; s < symbols; s++)
-        for (uint32_t j = 0; j < frequency[s]; j++) slots[slot++] = (uint32_t)s | (uint32_t)(frequency[s] - 1) << 8 | j << 20;
+    for (int s = 0; s < symbols; s++) {
+        memset(t->symbol_of + slot, s, frequency[s]);
+        t->of[s].frequency = frequency[s];
+        t->of[s].start = (uint16_t)slot;
+        slot += frequency[s];
+    }
 }
 
-static inline uint8_t decode_step(uint32_t *x, const uint32_t *slots, const uint8_t **word) {
-    uint32_t e = slots[*x & (PROBABILITY_SCALE - 1)];
-    uint32_t next = ((e >> 8 & (PROBABILITY_SCALE - 1)) + 1) * (*x >> PROBABILITY_BITS) + (e >> 20);
+static inline uint8_t decode_step(uint32_t *x, const decode_table *t, const uint8_t **word) {
+    uint32_t slot = *x & (PROBABILITY_SCALE - 1);
+    uint8_t symbol = t->symbol_of[slot];
+    uint32_t next = t->of[symbol].frequency * (*x >> PROBABILITY_BITS) + slot - t->of[symbol].start;
     uint32_t refill = next << 16 | load16(*word);
     int small = next < STATE_LOW;
     *x = small ? refill : next;
     *word += 2 * small;
-    return (uint8_t)e;
+    return symbol;
 }
 
 /* Decodes n symbols. `kind` and `universe` as when planning; classes as when planning (NULL: mode classes is refused).
@@ -1597,7 +1611,8 @@ FCL_API int64_t fcl_decode_symbols(const uint8_t *in, int64_t length, int64_t n,
     if (mode == MODE_ADAPTIVE && kind == KIND_BYTES) return FCL_ERROR_DAMAGED;
     if (mode == MODE_CLASSES && !classes) return FCL_ERROR_DAMAGED;
     if (geometric && (mode != MODE_SINGLE || kind == KIND_BYTES || n > universe)) return FCL_ERROR_DAMAGED;
-    const uint32_t *slots[CONTEXTS];
+    decode_table *tables = (decode_table *)work;
+    const decode_table *table_of[CONTEXTS];
     uint16_t frequency[ALPHABET], cumulative[ALPHABET];
     int64_t at = 1;
     uint32_t starts = 1;
@@ -1612,20 +1627,20 @@ FCL_API int64_t fcl_decode_symbols(const uint8_t *in, int64_t length, int64_t n,
         int count = in[1] + 1;
         if (count > alphabet || !geometric_table(n, universe, kind, count, frequency, cumulative))
             return FCL_ERROR_DAMAGED;
-        fill_slots(work, frequency, count);
-        for (int c = 0; c < CONTEXTS; c++) slots[c] = work;
+        fill_decode_table(tables, frequency, count);
+        for (int c = 0; c < CONTEXTS; c++) table_of[c] = tables;
         at = 2;
     } else {
         bit_reader r = {in + at, length - at, 0};
-        uint32_t *table = work;
+        decode_table *table = tables;
         for (int c = 0; c < CONTEXTS; c++) {
             if (starts >> c & 1) {
                 int64_t count = parse_table(&r, alphabet, frequency, cumulative);
                 if (count < 0) return count;
-                table = work + (int64_t)c * PROBABILITY_SCALE;
-                fill_slots(table, frequency, (int)count);
+                table = tables + c;
+                fill_decode_table(table, frequency, (int)count);
             }
-            slots[c] = table;
+            table_of[c] = table;
         }
         at += (r.position + 7) / 8;
     }
@@ -1639,22 +1654,25 @@ FCL_API int64_t fcl_decode_symbols(const uint8_t *in, int64_t length, int64_t n,
     const uint8_t *word = in + at, *end = in + length;
     int64_t i = 0;
     /* Four symbols read at most four words: while that many are left, no check is needed inside the group. */
-    while (n - i >= LANES && end - word >= 2 * LANES) {
-        if (mode == MODE_CLASSES) {
+    uint32_t states[LANES]; /* a copy that is only indexed with constants, so that it stays in registers */
+    memcpy(states, x, sizeof states);
+    if (mode == MODE_CLASSES) {
+        for (; n - i >= LANES && end - word >= 2 * LANES; i += LANES)
             for (int lane = 0; lane < LANES; lane++)
-                symbols[i + lane] = decode_step(x + lane, slots[classes[i + lane] & (CONTEXTS - 1)], &word);
-        } else {
-            const uint32_t *table = slots[mode == MODE_SINGLE ? 0 : adaptive_context(mean)];
-            for (int lane = 0; lane < LANES; lane++) symbols[i + lane] = decode_step(x + lane, table, &word);
+                symbols[i + lane] = decode_step(states + lane, table_of[classes[i + lane] & (CONTEXTS - 1)], &word);
+    } else {
+        for (; n - i >= LANES && end - word >= 2 * LANES; i += LANES) {
+            const decode_table *table = table_of[mode == MODE_SINGLE ? 0 : adaptive_context(mean)];
+            for (int lane = 0; lane < LANES; lane++) symbols[i + lane] = decode_step(states + lane, table, &word);
             if (mode == MODE_ADAPTIVE) mean = adaptive_update(mean, symbols + i, sizes);
         }
-        i += LANES;
     }
+    memcpy(x, states, sizeof states);
     uint8_t padded[2] = {0, 0};
     for (; i < n; i++) {
         int context = mode == MODE_SINGLE ? 0 : mode == MODE_CLASSES ? classes[i] & (CONTEXTS - 1) : adaptive_context(mean);
         const uint8_t *before = end - word >= 2 ? word : padded, *after = before;
-        symbols[i] = decode_step(lane_of(x, i), slots[context], &after);
+        symbols[i] = decode_step(lane_of(x, i), table_of[context], &after);
         if (after != before) {
             if (before == padded) return FCL_ERROR_TRUNCATED;
             word += 2;
@@ -1737,6 +1755,9 @@ FCL_API int64_t fcl_plan_float_differences(void *plan, const float *values, int6
     int32_t top = (int32_t)fcl_reference_classes(known, n, -1, classes);
     token_tables t;
     fill_token_tables(&t, m);
+    /* Neighbours count in histograms of their own, so that a run of one token does not wait for itself. */
+    uint32_t odd[CONTEXTS][ALPHABET];
+    memset(odd, 0, sizeof odd);
     uint64_t pending = 0;
     int count = 0;
     uint8_t *at = low;
@@ -1750,7 +1771,7 @@ FCL_API int64_t fcl_plan_float_differences(void *plan, const float *values, int6
             int first = t.shifts[token[i]], second = t.shifts[token[i + 1]];
             if (first + second > 56) break;
             p->histogram[class[i]][token[i]]++;
-            p->histogram[class[i + 1]][token[i + 1]]++;
+            odd[class[i + 1]][token[i + 1]]++;
             uint64_t pair = differences[i] & ((UINT64_C(1) << first) - 1);
             pair |= (differences[i + 1] & ((UINT64_C(1) << second) - 1)) << first;
             at = put_low(at, &pending, &count, pair, first + second);
@@ -1761,6 +1782,8 @@ FCL_API int64_t fcl_plan_float_differences(void *plan, const float *values, int6
             at = put_low(at, &pending, &count, differences[i] & ((UINT64_C(1) << shift) - 1), shift);
         }
     }
+    for (int c = 0; c < CONTEXTS; c++)
+        for (int s = 0; s < ALPHABET; s++) p->histogram[c][s] += odd[c][s];
     facts[0] = top;
     facts[1] = at - low + (count > 0);
     return choose_tables(p, n);
@@ -1780,7 +1803,7 @@ FCL_API int64_t fcl_decode_float_differences(const uint8_t *in, int64_t length, 
     if (read < 0) return read;
     token_tables t;
     fill_token_tables(&t, m);
-    int64_t low = count_low(&t, tokens, n), result = 0;
+    int64_t low = count_low(tokens, n, m), result = 0;
     if (low < 0) return low;
     low = (low + 7) / 8;
     if (low > length - read) return FCL_ERROR_TRUNCATED;

@@ -16,8 +16,8 @@ Between = Callable[[], None]
 # A test after a sleep costs 10 to 40 us of CPU, most of it for waking up with cold caches, so a fixed short sleep would
 # burn a tenth of a core. Sleeping a share of the time waited so far keeps the delay in proportion: what is waited for
 # is noticed at most this share late.
-_SHARE_OF_WAIT = 1 / 16
-_SHORTEST_SLEEP = 50e-6
+_SHARE_OF_WAIT = 1 / 8
+_SHORTEST_SLEEP = 200e-6
 # The inner ranks of a broadcast tree forward only while they test: this bounds the delay at each of its levels.
 _LONGEST_SLEEP = 4e-3
 # The first sleep ends this many mean distances before the usual end. The watchdog's questions are answered in time.
@@ -88,9 +88,9 @@ class Usual:
 
 
 class Patience:
-    """The sleeps of one wait: a sixteenth of the time waited so far, or of what such waits usually take if it is more.
+    """The sleeps of one wait: an eighth of the time waited so far, or of what such waits usually take if it is more.
 
-    At least 50 us and at most 4 ms, but the first one until shortly before the wait usually ends. Without what is
+    At least 200 us and at most 4 ms, but the first one until shortly before the wait usually ends. Without what is
     usual, the first milliseconds of a wait would cost most tests.
     """
 
