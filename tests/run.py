@@ -99,9 +99,14 @@ def run_pytest(ranks: int, arguments: Sequence[str]) -> Outcomes:
 
 
 def split_over_cores() -> list[str]:
-    """Return pytest-xdist's options: a file's tests stay together, as they share jobs, which are what takes long."""
-    workers = min(LARGEST_SPLIT, len(os.sched_getaffinity(0)))
-    return ["-n", str(workers), "--dist=loadfile", "--no-loadscope-reorder"] if workers > 1 else []
+    """Return pytest-xdist's options: a file's tests stay together, as they share jobs, which are what takes long.
+
+    One process more than cores: many jobs wait for a time limit, or for their slowest rank.
+    """
+    cores = len(os.sched_getaffinity(0))
+    if cores == 1:
+        return []
+    return ["-n", str(min(LARGEST_SPLIT, cores + 1)), "--dist=loadfile", "--no-loadscope-reorder"]
 
 
 def rank_events(path: Path) -> list[dict[str, str]]:

@@ -47,7 +47,8 @@ NETWORK = (
     "ip link set lo up && ip link add eth0 type veth peer name eth1 && ip address add 10.78.0.1/24 dev eth0"
     ' && ip link set eth1 up && ip link set eth0 up && exec "$@"'
 )
-OURS_DENSE = ("--algorithm=fedavg",)
+OURS_DENSE = ("--algorithm=fedavg", "--reference=off", "--coders=dense,float32")  # what all others send
+OURS_CODED = ("--algorithm=fedavg",)
 OURS_COMPRESSED = ("--algorithm=fedcomloc-com", "--density=0.1", "--bits=8", "--lattice=shared")
 COLUMNS = (
     *("name", "processes", "kind", "seconds", "bytes", "accuracy", "rounds", "load"),
@@ -94,10 +95,12 @@ ENTRANTS = (
     Entrant("bare torch loop", "", 1, "", "torch_loop"),
     Entrant("this, FedAvg", "", 3, "mpirun", "ours", OURS_DENSE),
     Entrant("this, FedAvg, p2p", "", 3, "mpirun", "ours", (*OURS_DENSE, "--exchange=p2p")),
+    Entrant("this, FedAvg coded, p2p", "", 3, "mpirun", "ours", (*OURS_CODED, "--exchange=p2p")),
     Entrant("this, FedComLoc", "", 3, "mpirun", "ours", OURS_COMPRESSED),
     Entrant("this, FedComLoc, p2p", "", 3, "mpirun", "ours", (*OURS_COMPRESSED, "--exchange=p2p")),
     Entrant("this, FedAvg", "", 11, "mpirun", "ours", OURS_DENSE),
     Entrant("this, FedAvg, p2p", "", 11, "mpirun", "ours", (*OURS_DENSE, "--exchange=p2p")),
+    Entrant("this, FedAvg coded, p2p", "", 11, "mpirun", "ours", (*OURS_CODED, "--exchange=p2p")),
     Entrant("this, FedComLoc", "", 11, "mpirun", "ours", OURS_COMPRESSED),
     Entrant("this, FedComLoc, p2p", "", 11, "mpirun", "ours", (*OURS_COMPRESSED, "--exchange=p2p")),
     Entrant("FedLab", "fedlab", 3, "torchrun", "fedlab_driver"),
