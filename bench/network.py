@@ -2,8 +2,8 @@
 
     sudo .venv/bin/python -m bench.network --data-dir DIR
 
-runs FedMNIST (MLP, 10 local steps, a client on each of 4 hosts, the server on a fifth) with six ways to send a model, by
-both exchanges, over links of 1, 10 and 100 Mbit/s from a client and ten times that to it, without and with delay. A
+runs FedMNIST (MLP, 10 local steps, a client on each of 4 hosts, the server on a fifth) with six ways to send a model,
+by both exchanges, over links of 1, 10 and 100 Mbit/s from a client and ten times that to it, without and with delay. A
 row for each goes to docs/results/network/rounds.csv as it ends; what is there already is not run again, so the
 command can be interrupted. `python -m bench.network_page` makes docs/results/network.md.
 
@@ -74,7 +74,7 @@ class Cell:
 
     @property
     def warm_up(self) -> int:
-        """Rounds before them: coded messages take ten rounds to get to the size that they keep; dense ones are equal."""
+        """Rounds before them: coded messages take some rounds to get to the size that they keep."""
         return 2 if self.method == "dense" else 10
 
     def links(self) -> list[Link]:

@@ -59,8 +59,8 @@ def heading(measured: Sequence[Row], folder: Path) -> str:
         "Each rank is a network namespace of its own behind a link of its own: a token bucket limits what a client"
         " sends (Mbit/s up) and what it receives (ten times that), the server's link is not limited unless it says so,"
         " and a relay delays every frame of a client's where a delay is given. FedMNIST with the MLP of 199 210"
-        " parameters, 10 local steps, every client in every round; medians over the rounds after ten of warm-up (dense: two)."
-        " Queues never overflow: loss is not emulated."
+        " parameters, 10 local steps, every client in every round; medians over the rounds after ten of warm-up (two"
+        " where models are dense). Queues never overflow: loss is not emulated."
     )
 
 
