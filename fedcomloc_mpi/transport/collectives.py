@@ -72,7 +72,7 @@ class CollectiveExchange(Exchange):
         if downlink.vectors:
             payload = joined(downlink.vectors)
             for chunk in chunks(payload, self._chunk_bytes):
-                self._wait([comm.Ibcast(chunk, root=SERVER)], "broadcast sent")
+                wait_all([comm.Ibcast(chunk, root=SERVER)], self._watchdog.wait(), in_steps=True)
             self.meter.downlink += receivers * payload.size
 
     def receive_downlink(self) -> Downlink:
@@ -84,7 +84,7 @@ class CollectiveExchange(Exchange):
             return Downlink(command, [], speeds)
         payload = self._broadcast_buffer(sum(lengths))
         for chunk in chunks(payload, self._chunk_bytes):
-            self._wait([comm.Ibcast(chunk, root=SERVER)], "broadcast")
+            wait_all([comm.Ibcast(chunk, root=SERVER)], self._watchdog.wait(), in_steps=True)
         self.meter.downlink += payload.size
         return Downlink(command, split(payload, lengths), speeds)
 

@@ -16,12 +16,18 @@ Between = Callable[[], None]
 # A test after a sleep costs 10 to 40 us of CPU, most of it for waking up with cold caches, so a fixed short sleep would
 # burn a tenth of a core. Sleeping a share of the time waited so far keeps the delay in proportion: what is waited for
 # is noticed at most this share late.
-_SHARE_OF_WAIT = 1 / 8
+_SHARE_OF_WAIT = 1 / 16
 _SHORTEST_SLEEP = 200e-6
 # The inner ranks of a broadcast tree forward only while they test: this bounds the delay at each of its levels.
 _LONGEST_SLEEP = 4e-3
-# The first sleep ends this many mean distances before the usual end. The watchdog's questions are answered in time.
+# Libraries move a large broadcast in dozens of steps, each of which waits for some rank's test: with sleeps of a
+# sixteenth of what it usually takes it would always take that long.
+_SHARE_OF_STEPS = 1 / 64
+# The first sleep ends this many mean distances before the usual end, and in the first half of the usual wait: a rank
+# that oversleeps holds up all others in a tree, and what they learn from it is that such waits are long.
 _DISTANCES = 3
+_LARGEST_SHARE = 1 / 2
+# The watchdog's questions are answered in time.
 _LONGEST_FIRST_SLEEP = 0.25
 
 _guards: list[Callable[[], Between]] = []
@@ -42,17 +48,18 @@ def wait_all(
     between: Between | None = None,
     usual: "Usual | None" = None,
     work: float = 1.0,
+    in_steps: bool = False,
 ) -> None:
     """Return when all `requests` are complete (MPI_Testall), sleeping as `Patience` does between tests.
 
     `between` is called before every sleep; it may raise to give up waiting. Without it that of the innermost `guarded`
-    block is used. `usual` is what waits like this one take with so much `work`, and learns from it. Errors of MPI are
-    raised as MPI.Exception.
+    block is used. `usual` is what waits like this one take with so much `work`, and learns from it. in_steps: the ranks
+    move what is waited for together, and it is under way. Errors of MPI are raised as MPI.Exception.
     """
     requests = list(requests)
     if MPI.Request.Testall(requests):
         return
-    patience = Patience(_guards[-1]() if between is None and _guards else between, usual, work)
+    patience = Patience(_guards[-1]() if between is None and _guards else between, usual, work, in_steps)
     while True:
         patience.sleep()
         if MPI.Request.Testall(requests):
@@ -84,19 +91,26 @@ class Usual:
 
     def at_least(self, work: float = 1.0) -> float:
         """Return the seconds before which such a wait hardly ever ends; 0 if nothing is known."""
-        return max(0.0, self._mean - _DISTANCES * self._distance) * work
+        return max(0.0, min(self._mean - _DISTANCES * self._distance, self._mean * _LARGEST_SHARE)) * work
 
 
 class Patience:
-    """The sleeps of one wait: an eighth of the time waited so far, or of what such waits usually take if it is more.
+    """The sleeps of one wait: a sixteenth of the time waited so far, or of what such waits usually take if it is more.
 
     At least 200 us and at most 4 ms, but the first one until shortly before the wait usually ends. Without what is
-    usual, the first milliseconds of a wait would cost most tests.
+    usual, the first milliseconds of a wait would cost most tests. Of a wait `in_steps`: a 64th of the time so far.
     """
 
-    def __init__(self, between: Between | None = None, usual: Usual | None = None, work: float = 1.0) -> None:
+    def __init__(
+        self,
+        between: Between | None = None,
+        usual: Usual | None = None,
+        work: float = 1.0,
+        in_steps: bool = False,
+    ) -> None:
         """Start waiting; `between` is called before every sleep and may raise to give up."""
         self._between, self._usual, self._work = between, usual, work
+        self._share = _SHARE_OF_STEPS if in_steps else _SHARE_OF_WAIT
         self._since = time.monotonic()
         self._first = 0.0 if usual is None else min(usual.at_least(work), _LONGEST_FIRST_SLEEP)
 
@@ -107,7 +121,7 @@ class Patience:
         waited = time.monotonic() - self._since
         if self._usual is not None:
             waited = max(waited, self._usual.seconds(self._work))
-        usual_sleep = min(max(waited * _SHARE_OF_WAIT, _SHORTEST_SLEEP), _LONGEST_SLEEP)
+        usual_sleep = min(max(waited * self._share, _SHORTEST_SLEEP), _LONGEST_SLEEP)
         time.sleep(max(self._first, usual_sleep))
         self._first = 0.0
 

@@ -43,10 +43,10 @@ def test_a_waiting_rank_sleeps_between_tests_longer_and_longer(sleeps: list[floa
     wait_all(requests, between)
     assert len(sleeps) == calls == 400
     assert sleeps == sorted(sleeps)
-    assert min(sleeps) == pytest.approx(50e-6)
+    assert min(sleeps) == pytest.approx(200e-6)
     assert max(sleeps) == pytest.approx(4e-3)
     # Whatever is waited for is noticed late by a small share of the wait.
-    assert all(late <= 50e-6 or late <= 0.1 * sum(sleeps[:i]) for i, late in enumerate(sleeps))
+    assert all(late <= 201e-6 or late <= 0.07 * sum(sleeps[:i]) for i, late in enumerate(sleeps))
 
 
 def test_a_wait_that_usually_takes_long_is_tested_seldom(sleeps: list[float]) -> None:
@@ -62,8 +62,36 @@ def test_a_wait_that_usually_takes_long_is_tested_seldom(sleeps: list[float]) ->
         wait_all([request], between, usual)
         counts.append(len(sleeps) - before)
         assert usual.seconds() == pytest.approx(0.02, rel=0.15)
-    assert counts[0] > 60
+    assert counts[0] > 40
     assert max(counts[1:]) <= 18
+
+
+def test_what_is_moved_in_steps_is_tested_often_however_long_it_usually_takes(sleeps: list[float]) -> None:
+    request, began = pending_request(), sum(sleeps)
+
+    def between() -> None:
+        if sum(sleeps) >= began + 0.1:
+            request.Complete()
+
+    wait_all([request], between, in_steps=True)
+    assert all(late <= max(201e-6, sum(sleeps[:i]) / 63) for i, late in enumerate(sleeps))
+
+
+def test_who_has_overslept_learns_that_the_wait_is_shorter(sleeps: list[float]) -> None:
+    usual = Usual()
+    for _ in range(20):
+        usual.add(0.2)
+    for _ in range(12):
+        request, until = pending_request(), sum(sleeps) + 0.01
+        began = sum(sleeps)
+
+        def between(request: MPI.Grequest = request, until: float = until) -> None:
+            if sum(sleeps) >= until:
+                request.Complete()
+
+        wait_all([request], between, usual)
+        waited = sum(sleeps) - began
+    assert waited < 0.02
 
 
 def test_the_innermost_guard_watches_waits_without_between(sleeps: list[float]) -> None:
@@ -101,7 +129,7 @@ def test_between_may_give_up(sleeps: list[float]) -> None:
     wait_all([request])
 
 
-def test_the_first_sleep_of_a_steady_wait_lasts_almost_to_its_end(sleeps: list[float]) -> None:
+def test_the_first_sleep_of_a_steady_wait_lasts_half_of_it(sleeps: list[float]) -> None:
     usual = Usual()
     for work in (1, 2, 1, 4, 2, 1, 1, 3, 1):
         request, until = pending_request(), sum(sleeps) + 0.05 * work
@@ -113,8 +141,8 @@ def test_the_first_sleep_of_a_steady_wait_lasts_almost_to_its_end(sleeps: list[f
 
         wait_all([request], between, usual, work)
     assert usual.seconds(3) == pytest.approx(0.15, rel=0.1)
-    assert 0.025 < sleeps[before] < 0.05
-    assert len(sleeps) - before < 8
+    assert sleeps[before] == pytest.approx(0.025, rel=0.1)
+    assert len(sleeps) - before < 10
 
 
 def test_little_is_expected_of_waits_that_differ() -> None:
