@@ -22,7 +22,7 @@ DATASETS: dict[str, DatasetDefaults] = {
     "digits": DatasetDefaults(clients=20, cohort=10, model="mlp", lr=0.2, batch_size=32, rounds=200),
     "mnist": _FEDMNIST,
     "fashionmnist": _FEDMNIST,
-    "cifar10": DatasetDefaults(clients=100, cohort=10, model="cnn", lr=0.1, batch_size=64, rounds=300),
+    "cifar10": DatasetDefaults(clients=100, cohort=10, model="cnn", lr=0.05, batch_size=64, rounds=300),
     "synthetic": DatasetDefaults(clients=20, cohort=10, model="logistic", lr=0.2, batch_size=32, rounds=100),
     "own": DatasetDefaults(clients=20, cohort=10, model="own", lr=0.05, batch_size=32, rounds=100),
 }
