@@ -43,10 +43,11 @@ def serve(job: Job, comm: MPI.Comm) -> None:
             {
                 "num_clients": COHORT,
                 "num_global_epochs": job.rounds,
+                "optimize_memory": False,  # else it collects garbage dozens of times a round, which takes minutes
                 "scheduler": "SyncScheduler",
-                "scheduler_kwargs": {},
+                "scheduler_kwargs": {"optimize_memory": False},
                 "aggregator": "FedAvgAggregator",
-                "aggregator_kwargs": {"client_weights_mode": "equal"},
+                "aggregator_kwargs": {"client_weights_mode": "equal", "optimize_memory": False},
                 "logging_output_dirname": str(job.folder / "appfl"),
             }
         ),
@@ -54,7 +55,7 @@ def serve(job: Job, comm: MPI.Comm) -> None:
     server = Server(configuration)
     server.logger.logger.setLevel(logging.ERROR)
     server.clock.tick()
-    MPIServerCommunicator(comm, server_agent=server, logger=server.logger).serve()
+    MPIServerCommunicator(comm, server_agent=server, logger=server.logger, optimize_memory=False).serve()
     model = network()
     model.load_state_dict(server.get_parameters(init_model=False))
     server.clock.write(job.folder, job.accuracy(model))
@@ -64,7 +65,7 @@ def take_part(job: Job, comm: MPI.Comm) -> None:
     """Train a part of every cohort."""
     ranks = comm.size - 1
     places = list(range(COHORT))[comm.rank - 1 :: ranks]
-    link = MPIClientCommunicator(comm, server_rank=0, client_ids=places)
+    link = MPIClientCommunicator(comm, server_rank=0, client_ids=places, optimize_memory=False)
     link.get_configuration()
     state = link.get_global_model(init_model=True)
     model = network()
