@@ -40,7 +40,7 @@ fuzz: $(STAMP) ## Fuzz the C decoders with clang's libFuzzer and sanitizers; wri
 	$(VENV_PYTHON) -m fuzz.run $(RUNS) --write docs/results/reliability.md
 
 bench: $(STAMP) ## Measure what a round costs beyond the clients' computing (ARGS="--data-dir DIR", MNIST)
-	PATH="$(CURDIR)/.venv/bin:$$PATH" $(VENV_PYTHON) bench/overhead.py $(ARGS)
+	PATH="$(CURDIR)/.venv/bin:$$PATH" $(VENV_PYTHON) -m bench.overhead $(ARGS)
 
 results-quick: $(STAMP) ## The study of docs/results, small: 40 rounds, a quarter of an hour (ARGS="--data-dir DIR")
 	$(VENV_PYTHON) -m bench.paper --rounds 40 --seeds 0 --results build/results-quick/paper --runs build/results-quick/runs $(ARGS)
