@@ -177,7 +177,7 @@ def targets(measured: Sequence[Row], folder: Path) -> str:
                     continue
                 found = [at(measured, "p2p", method, network) for network in networks(measured)]
                 yield [
-                    *(f"{target:.2f}", method, str(needed or "not reached")),
+                    *(f"{target:.2f}", method, f"{needed:.0f}" if needed else "not reached"),
                     *(f"{needed * float(row['seconds']):.1f}" if row and needed else "" for row in found),
                 ]
 
