@@ -47,8 +47,8 @@ def heading(rows: Sequence[dict[str, str]], file: str) -> str:
     cpus = ", ".join(sorted({f"{row['cpus']} cores ({row['cpu']})" for row in rows}))
     versions = ", ".join(sorted({row["version"].replace("==", " ") for row in rows if row["version"]}))
     crowd = (
-        f" Load averages were {min(loads):.0f} to {max(loads):.0f}, the processes themselves included; ratios near 1 say"
-        " little."
+        f" Load averages were {min(loads):.0f} to {max(loads):.0f}, the processes themselves included; ratios near 1"
+        " say little."
     )
     return (
         "# This project beside its peers\n\n"
