@@ -10,10 +10,12 @@ if [ -z "$rank" ]; then
     echo "launch/bind_gpu.sh: no launcher says which rank of its node this is; start it by mpirun or srun" >&2
     exit 2
 fi
-if [ -n "${CUDA_VISIBLE_DEVICES:-}" ]; then
+# Set but empty, it hides all GPUs.
+if [ -n "${CUDA_VISIBLE_DEVICES+set}" ]; then
     IFS=, read -ra gpus <<<"$CUDA_VISIBLE_DEVICES"
 elif command -v nvidia-smi >/dev/null; then
-    mapfile -t gpus < <(nvidia-smi --query-gpu=index --format=csv,noheader)
+    # Without a driver it prints its error where the numbers should be.
+    mapfile -t gpus < <(nvidia-smi --query-gpu=index --format=csv,noheader | grep -x "[0-9]*")
 else
     gpus=()
 fi

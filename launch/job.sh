@@ -31,14 +31,22 @@ fail() {
     exit 2
 }
 
+for flag in "$@"; do
+    case "$flag" in
+    --out | --out=* | --resume | --resume=*) fail "$flag: name the run's folder by OUT, or a requeued job will not find it" ;;
+    esac
+done
 [ -n "$RANKS" ] || fail "the number of ranks is not known: set RANKS, or give the allocation --ntasks"
 
 if [ -n "${MODULES:-}" ]; then
+    # Neither the site's scripts nor its modules are written for these.
+    set +eu
     # The module command is a function that login shells have.
     # shellcheck disable=SC1091
     command -v module >/dev/null || . /etc/profile
     # shellcheck disable=SC2086 # several modules
-    module load $MODULES
+    module load $MODULES || fail "module load $MODULES failed"
+    set -eu
 fi
 if [ -n "${VENV:-}" ] || [ -d .venv ]; then
     # shellcheck disable=SC1091
@@ -53,8 +61,9 @@ mpich-mpirun) launcher=(mpirun -n "$RANKS" ${HOSTS:+-f "$HOSTS"}) ;;
 impi-mpirun) launcher=(mpirun -n "$RANKS" ${HOSTS:+-f "$HOSTS"}) ;;
 # By node: where more ranks than cores are allowed, Open MPI would put all on the first.
 openmpi-mpirun) launcher=(mpirun -n "$RANKS" --map-by node ${HOSTS:+--hostfile "$HOSTS"}) ;;
-mpich-srun | impi-srun) launcher=(srun --ntasks="$RANKS" --mpi=pmi2) ;;
-openmpi-srun) launcher=(srun --ntasks="$RANKS" --mpi=pmix) ;;
+# srun does not take over the cores of a task from sbatch.
+mpich-srun | impi-srun) launcher=(srun --ntasks="$RANKS" --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --mpi=pmi2) ;;
+openmpi-srun) launcher=(srun --ntasks="$RANKS" --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --mpi=pmix) ;;
 *) fail "MPI=$MPI LAUNCH=$LAUNCH: MPI must be mpich, openmpi or impi, and LAUNCH mpirun or srun" ;;
 esac
 if [ "$MPI-$LAUNCH" = impi-srun ] && [ -z "${I_MPI_PMI_LIBRARY:-}" ]; then
@@ -66,12 +75,18 @@ if [ -z "${OUT:-}" ]; then
     [ -n "$number" ] || fail "not in a batch job: set OUT, the run's folder"
     OUT=runs/job-$number${SLURM_ARRAY_TASK_ID:+-$SLURM_ARRAY_TASK_ID}
 fi
-if [ -f "$OUT/config.toml" ]; then
+if [ -s "$OUT/config.toml" ]; then
+    echo "launch/job.sh: $OUT holds a run: it goes on, with its own settings${1:+, not with those given here}"
     flags=(--resume "$OUT")
 else
     mkdir -p "$(dirname "$OUT")"
     flags=(--out "$OUT" --threads "$THREADS" "$@")
 fi
+
+newest_checkpoint() {
+    find "$OUT/checkpoints" -name '*.state' 2>/dev/null | sort | tail -n 1 || true
+}
+before=$(newest_checkpoint)
 
 # shellcheck disable=SC2086 # several flags, and WRAP may have arguments
 "${launcher[@]}" ${LAUNCH_FLAGS:-} ${WRAP:-} python -m fedcomloc_mpi.train "${flags[@]}" &
@@ -88,6 +103,11 @@ while kill -0 "$job" 2>/dev/null; do
 done
 
 if [ "$code" -eq "$TIME_NEARLY_UP" ] && [ -n "${SLURM_JOB_ID:-}" ]; then
-    scontrol requeue "$SLURM_JOB_ID"
+    # A rank that the signal has killed, too early for it to be handled, ends the job with the same code.
+    if [ "$(newest_checkpoint)" = "$before" ]; then
+        echo "launch/job.sh: no checkpoint was written: the job is not requeued; it needs more time" >&2
+    else
+        scontrol requeue "$SLURM_JOB_ID"
+    fi
 fi
 exit "$code"

@@ -45,7 +45,11 @@ class Outcomes:
 def run_command(command: Sequence[str]) -> int:
     """Run one command with the terminal as its output; return its exit code, 124 if it had to be ended."""
     print(f"$ {shlex.join(command)}", flush=True)
-    process = subprocess.Popen(command, cwd=ROOT, env=clean_environment())
+    environment = clean_environment()
+    # Tests of a GPU need to see it; the jobs of all others are started without.
+    environment.pop("CUDA_VISIBLE_DEVICES")
+    environment |= {name: value for name, value in os.environ.items() if name == "CUDA_VISIBLE_DEVICES"}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment)
     try:
         return process.wait(TIER_SECONDS)
     except subprocess.TimeoutExpired:

@@ -24,6 +24,11 @@ def resume_config(folder: str, line: CommandLine) -> Resolved:
             f"--resume {printable(folder)}: no run is there (no config.toml); name the folder of a run"
         )
     saved = read_toml(str(path))
+    if not saved:
+        raise UserError(
+            f"--resume {printable(folder)}: its config.toml is empty, since the run was cut off as it began; remove the"
+            " folder and start the run anew"
+        )
     resolved = resolve(line.values, saved, "flag", f"file {printable(str(path))}")
     if line.values.get("allow_config_change"):
         return resolved

@@ -85,3 +85,10 @@ def test_a_file_cannot_resume(tmp_path):
     path.write_text('resume = "somewhere"\n')
     with pytest.raises(UserError, match="must be a flag"):
         load_config(["--config", str(path)])
+
+
+def test_an_empty_file_is_refused(run):
+    folder, _ = run
+    (folder / "config.toml").write_bytes(b"")
+    with pytest.raises(UserError, match=r"config\.toml is empty"):
+        load_config(["--resume", str(folder)])
