@@ -90,14 +90,14 @@ class Usual:
         return self._mean * work
 
     def at_least(self, work: float = 1.0) -> float:
-        """Return the seconds before which such a wait hardly ever ends; 0 if nothing is known."""
+        """Return seconds, at most half the mean, before which such a wait hardly ever ends; 0 if nothing is known."""
         return max(0.0, min(self._mean - _DISTANCES * self._distance, self._mean * _LARGEST_SHARE)) * work
 
 
 class Patience:
     """The sleeps of one wait: a sixteenth of the time waited so far, or of what such waits usually take if it is more.
 
-    At least 200 us and at most 4 ms, but the first one until shortly before the wait usually ends. Without what is
+    At least 200 us and at most 4 ms, the first one until half of the usual wait at most. Without what is
     usual, the first milliseconds of a wait would cost most tests. Of a wait `in_steps`: a 64th of the time so far.
     """
 

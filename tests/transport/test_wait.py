@@ -21,6 +21,24 @@ def sleeps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return recorded
 
 
+def waited_for(
+    sleeps: list[float],
+    seconds: float,
+    usual: Usual | None = None,
+    work: float = 1.0,
+    in_steps: bool = False,
+) -> list[float]:
+    """Wait for what comes after some seconds; return the sleeps of this wait."""
+    request, before, until = pending_request(), len(sleeps), sum(sleeps) + seconds
+
+    def between() -> None:
+        if sum(sleeps) >= until:
+            request.Complete()
+
+    wait_all([request], between, usual, work, in_steps)
+    return sleeps[before:]
+
+
 def test_nothing_to_wait_for(sleeps: list[float]) -> None:
     wait_all([])
     wait_all([MPI.REQUEST_NULL, MPI.REQUEST_NULL])
@@ -52,28 +70,14 @@ def test_a_waiting_rank_sleeps_between_tests_longer_and_longer(sleeps: list[floa
 def test_a_wait_that_usually_takes_long_is_tested_seldom(sleeps: list[float]) -> None:
     usual, counts = Usual(), []
     for _ in range(6):
-        request, until = pending_request(), sum(sleeps) + 0.02
-        before = len(sleeps)
-
-        def between(request: MPI.Grequest = request, until: float = until) -> None:
-            if sum(sleeps) >= until:
-                request.Complete()
-
-        wait_all([request], between, usual)
-        counts.append(len(sleeps) - before)
+        counts.append(len(waited_for(sleeps, 0.02, usual)))
         assert usual.seconds() == pytest.approx(0.02, rel=0.15)
     assert counts[0] > 40
     assert max(counts[1:]) <= 18
 
 
 def test_what_is_moved_in_steps_is_tested_often_however_long_it_usually_takes(sleeps: list[float]) -> None:
-    request, began = pending_request(), sum(sleeps)
-
-    def between() -> None:
-        if sum(sleeps) >= began + 0.1:
-            request.Complete()
-
-    wait_all([request], between, in_steps=True)
+    waited_for(sleeps, 0.1, in_steps=True)
     assert all(late <= max(201e-6, sum(sleeps[:i]) / 63) for i, late in enumerate(sleeps))
 
 
@@ -82,15 +86,7 @@ def test_who_has_overslept_learns_that_the_wait_is_shorter(sleeps: list[float]) 
     for _ in range(20):
         usual.add(0.2)
     for _ in range(12):
-        request, until = pending_request(), sum(sleeps) + 0.01
-        began = sum(sleeps)
-
-        def between(request: MPI.Grequest = request, until: float = until) -> None:
-            if sum(sleeps) >= until:
-                request.Complete()
-
-        wait_all([request], between, usual)
-        waited = sum(sleeps) - began
+        waited = sum(waited_for(sleeps, 0.01, usual))
     assert waited < 0.02
 
 
@@ -132,17 +128,10 @@ def test_between_may_give_up(sleeps: list[float]) -> None:
 def test_the_first_sleep_of_a_steady_wait_lasts_half_of_it(sleeps: list[float]) -> None:
     usual = Usual()
     for work in (1, 2, 1, 4, 2, 1, 1, 3, 1):
-        request, until = pending_request(), sum(sleeps) + 0.05 * work
-        before = len(sleeps)
-
-        def between(request: MPI.Grequest = request, until: float = until) -> None:
-            if sum(sleeps) >= until:
-                request.Complete()
-
-        wait_all([request], between, usual, work)
+        last = waited_for(sleeps, 0.05 * work, usual, work)
     assert usual.seconds(3) == pytest.approx(0.15, rel=0.1)
-    assert sleeps[before] == pytest.approx(0.025, rel=0.1)
-    assert len(sleeps) - before < 10
+    assert last[0] == pytest.approx(0.025, rel=0.1)
+    assert len(last) < 10
 
 
 def test_little_is_expected_of_waits_that_differ() -> None:
