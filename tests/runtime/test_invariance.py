@@ -26,13 +26,12 @@ VARIANTS = {
     11: ["density-0.1@late", "density-0.1-bits-4@nodes", "density-0.1@p2p", "scaffnew@p2p"],
 }
 # Clients that are trained together give the same within rounding: every algorithm, minibatches of different sizes,
-# clipping and weight decay. What a GPU would compress besides: both kinds of models and of levels.
+# clipping and weight decay; and with two kinds of levels what a GPU would compress.
 TOGETHER = (
     *("density-0.1", "local", "global", "scaffnew", "fedavg", "sparsefedavg", "scaffold", "feddyn"),
-    *("fixed-steps", "every-knob"),
+    *("fixed-steps", "every-knob", "bits-8", "shared-lattice"),
 )
-ON_DEVICE = ("density-0.1", "local", "global", "scaffold", "bits-8", "shared-lattice")
-BATCHED = [*(f"{name}@batched" for name in TOGETHER), *(f"{name}@gpu" for name in ON_DEVICE)]
+BATCHED = [f"{name}@{how}" for name in TOGETHER for how in ("batched", "gpu")]
 GOLDEN = Path(__file__).parent / "golden"
 # The model: Linear(64, 200), Linear(200, 200), Linear(200, 10), with biases.
 VECTORS = {"scaffold": 2}  # that travel in either direction
