@@ -189,11 +189,12 @@ def document(found: Sequence[Mapping[str, str]], file: str) -> str:
     for row in found:
         jobs.setdefault((row["ranks"], row["density"], row["exchange"], row["options"]), []).append(row)
     made = {name: ", ".join(sorted({row[name] for row in found})) for name in ("commit", "cpu")}
+    repeats = max(map(len, jobs.values()))
     days = " to ".join(sorted({row["started"][:10] for row in found}))
     lines = [
         "# What a round costs beside the training\n",
-        f"`python -m bench.overhead --data-dir DIR`, commit {made['commit']}, {days}, 2 cores of {made['cpu']}. Every"
-        f" job is a row of [{file}]({file}).\n",
+        f"`python -m bench.overhead --data-dir DIR --repeats {repeats}`, with `--options` as below,"
+        f" commit {made['commit']}, {days}, 2 cores of {made['cpu']}. Every job is a row of [{file}]({file}).\n",
         "FedMNIST, FedComLoc-Com, 10 clients with 10 local steps, 50 rounds. Total: CPU time of all ranks over that"
         " inside the clients' steps; then what the excess is made of. Codec holds all encoding and decoding, MPI all"
         " waiting. s/round: median wall-clock time.\n",
