@@ -54,7 +54,8 @@ def heading(rows: Sequence[dict[str, str]], file: str) -> str:
     return (
         "# This project beside its peers\n\n"
         f"`python -m bench.peers.run --data-dir DIR --repeats {repeats}`,"
-        f" {' to '.join(dict.fromkeys([dates[0], dates[-1]]))}, commit {commits}, {cpus}. {versions}. Every run is a row of [{file}]({file}).{crowd}\n\n"
+        f" {' to '.join(dict.fromkeys([dates[0], dates[-1]]))}, commit {commits}, {cpus}. {versions}."
+        f" Every run is a row of [{file}]({file}).{crowd}\n\n"
         "The same job everywhere: FedMNIST, MLP 784-200-200-10 (199 210 parameters, 796.8 KB), one partition.npz of 100"
         " clients, a cohort of 10, 10 local steps of 64 samples, learning rate 0.05, FedAvg in float32, one thread a"
         " process. FedComLoc is this project's own method, with density 0.1, 8 bits and the shared lattice.\n\n"
