@@ -138,11 +138,67 @@ static void float_differences(const uint8_t *in, int64_t length, int64_t n, int6
     free(reference);
 }
 
+/* Both sections at once, against a sparse reference: the section's first two bytes say where the index section begins. */
+static void sparse_floats(const uint8_t *in, int64_t length, int64_t k, int64_t d, int32_t coder, int with_topk) {
+    if (length < 2 || k < 1 || k >= d) return;
+    int64_t work_bytes = fcl_sparse_work(d, k), split = (in[0] | in[1] << 8) % (length - 1), bytes = bitmap_bytes(d);
+    float *reference = exactly((size_t)d * 4), *held = exactly((size_t)d * 4), *values = exactly((size_t)k * 4);
+    uint8_t *support = exactly((size_t)bytes), *topk = exactly((size_t)bytes), *bitmap = exactly((size_t)bytes);
+    uint32_t *select_work = exactly((size_t)fcl_select_words(d) * 4), threshold[2] = {0, 0};
+    void *work = exactly((size_t)work_bytes);
+    for (int64_t i = 0; i < d; i++) {
+        uint32_t pattern = (uint32_t)(i + 1) * 2654435761u;
+        memcpy(reference + i, &pattern, 4);
+        if (i % 3 || key_of(reference[i]) >= KEY_INFINITY) reference[i] = 0;
+    }
+    int64_t held_count = fcl_gather(reference, d, support, held, fcl_support(reference, d, support));
+    require(fcl_select(reference, d, k, topk, select_work, fcl_select_words(d), threshold) == k, "topk");
+    uint8_t *section = exactly((size_t)split), *indices = exactly((size_t)(length - 2 - split));
+    memcpy(section, in + 2, (size_t)split);
+    memcpy(indices, in + 2 + split, (size_t)(length - 2 - split));
+    int64_t decoded = fcl_decode_sparse_floats(section, split, indices, length - 2 - split, coder, d, k,
+                                               with_topk ? topk : NULL, support, held, held_count, work, work_bytes,
+                                               bitmap, values);
+    require(decoded == k || decoded == FCL_DECLINED, "declined or decoded");
+    if (decoded == k) {
+        require(fcl_popcount(bitmap, bytes) == k && all_finite(values, k), "entries");
+        int64_t capacity = fcl_sparse_bound(d, k), facts[3];
+        uint8_t *out = exactly((size_t)capacity), *again = exactly((size_t)bytes);
+        float *floats = exactly((size_t)k * 4);
+        int64_t written = fcl_encode_sparse_floats(values, k, bitmap, d, topk, support, held, held_count, work, work_bytes,
+                                                   out, capacity, facts);
+        require(written == FCL_DECLINED || written == facts[0] + facts[1], "encode");
+        if (written != FCL_DECLINED) {
+            uint8_t *first = exactly((size_t)facts[0]), *second = exactly((size_t)facts[1]);
+            memcpy(first, out, (size_t)facts[0]);
+            memcpy(second, out + facts[0], (size_t)facts[1]);
+            require(fcl_decode_sparse_floats(first, facts[0], second, facts[1], (int32_t)facts[2], d, k, topk, support,
+                                             held, held_count, work, work_bytes, again, floats) == k, "reread");
+            require(!memcmp(again, bitmap, (size_t)bytes) && !memcmp(floats, values, (size_t)k * 4), "sparse floats");
+            free(second);
+            free(first);
+        }
+        free(floats);
+        free(again);
+        free(out);
+    }
+    free(indices);
+    free(section);
+    free(work);
+    free(select_work);
+    free(bitmap);
+    free(topk);
+    free(support);
+    free(values);
+    free(held);
+    free(reference);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 6) return 0;
-    int what = data[0] % 7, kind = data[1] % 5, shift = data[1] % 40;
+    int what = data[0] % 8, kind = data[1] % 5, shift = data[1] % 40;
     int64_t n = data[2] | (data[3] & 3) << 8, d = n + data[4] * (1 + (data[5] & 63));
     /* The section in a buffer of its own: reading beyond it is seen. */
     int64_t length = (int64_t)size - 6;
@@ -175,6 +231,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         for (int64_t i = 0; i < n; i++) bitmap[i * d / n >> 3] |= (uint8_t)(1 << (i * d / n & 7));
         float_differences(in, length, n, d, d == n ? NULL : bitmap, data[1]);
         free(bitmap);
+    } else if (what == 7) {
+        sparse_floats(in, length, n, d, CODER_RICE + (data[1] & 1), data[1] & 2);
     } else {
         /* Levels and floats from differences that no encoder made, on a reference and scales that no trainer made. */
         if (length < 8 * n + 16) goto done;

@@ -50,6 +50,32 @@ def write_seeds(folder: Path) -> None:
         (folder / f"rice-{count}").write_bytes(bytes([3, 4, *head]) + native.rice_encode(gaps, 4).tobytes())
         packed = native.pack(native.positions(gaps), 10).tobytes()
         (folder / f"fixed-{count}").write_bytes(bytes([4, 10, *head]) + packed)
+    _write_sparse_floats(folder, random)
+
+
+def _write_sparse_floats(folder: Path, random: np.random.Generator) -> None:
+    """Write both sections of sparse floats against the sparse reference of fuzz_codec.c."""
+    for count, per_step in ((3, 5), (60, 20), (500, 63), (1000, 63)):
+        size = count + 255 * (1 + per_step)
+        patterns = (np.arange(1, size + 1, dtype=np.uint64) * 2654435761).astype(np.uint32)
+        reference = patterns.view(np.float32).copy()
+        reference[(np.arange(size) % 3 > 0) | ~np.isfinite(reference)] = 0
+        support = native.support(reference)
+        held = native.gather(reference, support, native.popcount(support))
+        topk = native.select(reference, count)
+        for moved in (1, count // 20 + 1):
+            flags = np.unpackbits(topk, count=size, bitorder="little").astype(bool)
+            flags[random.choice(np.flatnonzero(flags), moved, replace=False)] = False
+            flags[random.choice(np.flatnonzero(~flags), moved, replace=False)] = True
+            near = reference[flags]
+            near = (near.view(np.uint32) ^ random.integers(0, 9, count).astype(np.uint32)).view(np.float32)
+            mask = np.packbits(flags, bitorder="little")
+            sections = native.encode_sparse_floats(near, mask, size, topk, support, held)
+            if sections is None:
+                continue
+            head = [7, (sections.index_coder == 4) | 2, count & 255, count >> 8, 255, per_step]
+            body = sections.value_bytes.to_bytes(2, "little") + sections.both.tobytes()
+            (folder / f"sparse-{count}-{moved}").write_bytes(bytes(head) + body)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ enum {
     FCL_ERROR_TRUNCATED = -3, /* the input ends too early */
     FCL_ERROR_DAMAGED = -4,   /* the input cannot have come from the encoder */
     FCL_ERROR_NONFINITE = -5, /* NaN or infinity where only finite numbers are allowed */
+    FCL_DECLINED = -6,        /* nothing is wrong: the general way is to be taken */
 };
 
 enum {
@@ -47,7 +48,7 @@ enum {
 #define STATE_LOW (UINT32_C(1) << 16) /* rANS states live in [2^16, 2^32) */
 
 /* Changes with every change of a signature or of what a function writes. */
-FCL_API int64_t fcl_version(void) { return 6; }
+FCL_API int64_t fcl_version(void) { return 7; }
 
 /* Whether this machine can run what is compiled for x86-64-v3; to be asked of the build for every machine. */
 FCL_API int64_t fcl_runs_v3(void) {
@@ -1816,4 +1817,186 @@ FCL_API int64_t fcl_decode_float_differences(const uint8_t *in, int64_t length, 
         if (applied < 0) result = applied;
     }
     return result < 0 ? result : read + low;
+}
+
+/* ---- sparse float differences at once ------------------------------------------------------------------------------
+ *
+ * The two sections of the most frequent kind of message, a sparse vector of floats coded against a reference, each in one
+ * call: index coders 3 (rice) and 4 (tokens), value coder 3 (float32-differences). What is called here is what the general
+ * way calls, in the same order, and so are the bytes; on anything else, damage included, both decline.
+ */
+
+enum {
+    CODER_RICE = 3,
+    CODER_TOKENS = 4,
+    MARKS_START = 5,        /* bytes before marks against a reference: what they are compared with, and how many */
+    MARKS_INVERTED = 4,     /* bit of the first of them */
+    MARKS_ADAPTIVE = 1000,  /* from so many marks on, tables of several contexts are tried */
+    MARKS_MOST = 65536,     /* with more, the mode is chosen on a sample */
+    MARKS_SPARSE = 16,      /* with one in so many entries marked, a coded bitmap is never tried */
+    MANTISSA_MARKS = 2,
+    MANTISSA_VALUES = 1,
+};
+
+/* The workspace, each part aligned to 8 bytes. */
+typedef struct {
+    symbol_plan values, single, adaptive;
+    decode_table tables[CONTEXTS];
+    uint8_t parts[];
+} sparse_work;
+
+static inline int64_t aligned(int64_t bytes) { return (bytes + 7) / 8 * 8; }
+
+static inline int64_t most_marks(int64_t d) {
+    int64_t most = d / MARKS_SPARSE;
+    return most < MARKS_MOST ? most : MARKS_MOST;
+}
+
+/* Bytes of workspace for k of d entries. */
+FCL_API int64_t fcl_sparse_work(int64_t d, int64_t k) {
+    int64_t marks = most_marks(d) + 1;
+    return (int64_t)sizeof(sparse_work) + aligned(bitmap_bytes(d)) + aligned(4 * marks) + 2 * aligned(marks) +
+           aligned(4 * k) + 2 * aligned(k) + aligned(4 * k + 8);
+}
+
+/* Capacity that is enough for both sections of k of d entries. */
+FCL_API int64_t fcl_sparse_bound(int64_t d, int64_t k) {
+    return 1 + fcl_symbols_bound(k) + 4 * k + 8 + MARKS_START + 1 + fcl_symbols_bound(most_marks(d)) + 4 * most_marks(d) + 8;
+}
+
+static uint8_t *take_part(uint8_t **at, int64_t bytes) {
+    uint8_t *part = *at;
+    *at += aligned(bytes);
+    return part;
+}
+
+/* Encodes k values at the set bits of a bitmap of d entries, 0 < k < d, against a reference: `held`, its `held_count` values
+ * at the set bits of `support`, and `topk`, the bitmap of its k entries of largest magnitude. work: fcl_sparse_work(d, k)
+ * bytes, 8-byte aligned. out: `capacity` >= fcl_sparse_bound(d, k) bytes: the value section, then the index section.
+ * facts[0], facts[1]: their bytes; facts[2]: the index coder. Returns the bytes of both. Declines unless these coders are
+ * what the smallest proposals come from, and differences take at most 70 % of what the values take as they are. */
+FCL_API int64_t fcl_encode_sparse_floats(const float *values, int64_t k, const uint8_t *bitmap, int64_t d,
+                                         const uint8_t *topk, const uint8_t *support, const float *held,
+                                         int64_t held_count, void *work, int64_t work_bytes, uint8_t *out,
+                                         int64_t capacity, int64_t *facts) {
+    if (k < 1 || k >= d || d > (int64_t)UINT32_MAX || work_bytes < fcl_sparse_work(d, k)) return FCL_ERROR_ARGUMENT;
+    if (capacity < fcl_sparse_bound(d, k)) return FCL_ERROR_CAPACITY;
+    sparse_work *w = work;
+    uint8_t *at = w->parts;
+    int64_t bytes = bitmap_bytes(d), most = most_marks(d);
+    uint8_t *marks = take_part(&at, bytes);
+    uint32_t *gaps = (uint32_t *)take_part(&at, 4 * (most + 1));
+    uint8_t *gap_tokens = take_part(&at, most + 1), *groups = take_part(&at, most + 1);
+    float *known = (float *)take_part(&at, 4 * k);
+    uint8_t *tokens = take_part(&at, k), *classes = take_part(&at, k), *low = take_part(&at, 4 * k + 8);
+
+    int64_t marked[2];
+    int64_t n = fcl_mark(bitmap, d, topk, support, marks, gaps, most, marked);
+    if (n == FCL_ERROR_CAPACITY || n == 0 || n * MARKS_SPARSE >= d) return FCL_DECLINED;
+    if (n < 0) return n;
+    int64_t start = marked[0] ? MARKS_START : 1;
+    int64_t mean = (d - n) / n, rice = 0;
+    int32_t near = bit_length((uint32_t)(mean > 1 ? mean : 1)) - 1;
+    int64_t shift = fcl_rice_parameter(gaps, n, near > 1 ? near - 1 : 0, near + 1, &rice);
+    if (shift < 0) return shift;
+    rice += 1;
+    int64_t low_bits = fcl_tokenise(gaps, n, MANTISSA_MARKS, gap_tokens);
+    const symbol_plan *best = &w->single;
+    int64_t coded = fcl_plan_symbols(&w->single, gap_tokens, n, MANTISSA_MARKS, MODE_SINGLE, NULL, NULL, d);
+    if (coded < 0) return coded;
+    if (n >= MARKS_ADAPTIVE) {
+        int64_t other = fcl_plan_symbols(&w->adaptive, gap_tokens, n, MANTISSA_MARKS, MODE_ADAPTIVE, NULL, groups, d);
+        if (other < 0) return other;
+        if (other < coded) {
+            coded = other;
+            best = &w->adaptive;
+        }
+    }
+    coded += (low_bits + 7) / 8;
+    int64_t width = bit_length((uint32_t)(d - 1)), indices = start + (rice <= coded ? rice : coded);
+    if (bytes <= indices || (k * width + 7) / 8 <= indices) return FCL_DECLINED;
+
+    int64_t gathered = fcl_gather_known(held, held_count, held_count == d ? NULL : support, bitmap, d, known, k);
+    if (gathered < 0) return gathered;
+    int64_t top_and_low[2];
+    int64_t planned = fcl_plan_float_differences(&w->values, values, k, known, MANTISSA_VALUES, tokens, classes, low,
+                                                 4 * k + 8, top_and_low);
+    if (planned < 0) return planned;
+    /* As integers: 8 size > 0.7 * 32 k. */
+    if (80 * (1 + planned + top_and_low[1]) > 7 * 32 * k) return FCL_DECLINED;
+
+    uint8_t *put = out;
+    *put++ = (uint8_t)top_and_low[0];
+    int64_t written = fcl_encode_symbols(&w->values, tokens, k, classes, NULL, put, fcl_symbols_bound(k));
+    if (written < 0) return written;
+    put += written;
+    memcpy(put, low, (size_t)top_and_low[1]);
+    put += top_and_low[1];
+    facts[0] = put - out;
+    *put++ = (uint8_t)(marked[0] | (marked[1] ? MARKS_INVERTED : 0));
+    if (marked[0]) {
+        store32(put, (uint32_t)n);
+        put += 4;
+    }
+    if (rice <= coded) {
+        facts[2] = CODER_RICE;
+        *put++ = (uint8_t)shift;
+        written = fcl_rice_encode(gaps, n, (int32_t)shift, put, out + capacity - put);
+    } else {
+        facts[2] = CODER_TOKENS;
+        written = fcl_encode_symbols(best, gap_tokens, n, NULL, groups, put, fcl_symbols_bound(n));
+        if (written < 0) return written;
+        put += written;
+        written = fcl_pack_low(gaps, n, MANTISSA_MARKS, low_bits, put, out + capacity - put);
+    }
+    if (written < 0) return written;
+    put += written;
+    facts[1] = put - out - facts[0];
+    return put - out;
+}
+
+/* Inverse of the above, from untrusted sections: writes the bitmap of k of d entries and their values; `topk` may be NULL
+ * where the index section does not refer to it. Returns k, or declines: what it has written then means nothing. */
+FCL_API int64_t fcl_decode_sparse_floats(const uint8_t *section, int64_t section_bytes, const uint8_t *indices,
+                                         int64_t index_bytes, int32_t coder, int64_t d, int64_t k, const uint8_t *topk,
+                                         const uint8_t *support, const float *held, int64_t held_count, void *work,
+                                         int64_t work_bytes, uint8_t *bitmap, float *values) {
+    if (k < 1 || k >= d || d > (int64_t)UINT32_MAX || work_bytes < fcl_sparse_work(d, k)) return FCL_ERROR_ARGUMENT;
+    sparse_work *w = work;
+    uint8_t *at = w->parts;
+    int64_t most = most_marks(d);
+    take_part(&at, bitmap_bytes(d));
+    uint32_t *gaps = (uint32_t *)take_part(&at, 4 * (most + 1));
+    uint8_t *gap_tokens = take_part(&at, most + 1);
+    take_part(&at, most + 1);
+    float *known = (float *)take_part(&at, 4 * k);
+    uint8_t *tokens = take_part(&at, k), *classes = take_part(&at, k);
+
+    if (index_bytes < MARKS_START + 1 || section_bytes < 1) return FCL_DECLINED;
+    int base = indices[0] & 3, inverted = (indices[0] & MARKS_INVERTED) != 0;
+    if (indices[0] & ~(MARKS_INVERTED | 3) || base > 2 || (base == 1 && !topk)) return FCL_DECLINED;
+    int64_t n = base ? (int64_t)load32(indices + 1) : inverted ? d - k : k, read;
+    if (n < 1 || n > most) return FCL_DECLINED;
+    const uint8_t *in = indices + (base ? MARKS_START : 1);
+    int64_t length = index_bytes - (in - indices);
+    if (coder == CODER_RICE) {
+        if (*in > 31) return FCL_DECLINED;
+        read = fcl_rice_decode(in + 1, length - 1, n, *in, gaps);
+        if (read != length - 1) return FCL_DECLINED;
+    } else if (coder == CODER_TOKENS) {
+        int32_t m = *in >> 3;
+        if (m >= KIND_BYTES) return FCL_DECLINED;
+        read = fcl_decode_symbols(in, length, n, m, NULL, d, gap_tokens, (uint32_t *)w->tables);
+        if (read < 0) return FCL_DECLINED;
+        if (fcl_unpack_low(in + read, length - read, gap_tokens, n, m, gaps) != length - read) return FCL_DECLINED;
+    } else {
+        return FCL_DECLINED;
+    }
+    const uint8_t *bases[3] = {NULL, topk, support};
+    int64_t base_count = base == 0 ? 0 : base == 1 ? k : held_count;
+    if (fcl_unmark(gaps, n, bases[base], base_count, inverted, d, bitmap) != k) return FCL_DECLINED;
+    if (fcl_gather_known(held, held_count, held_count == d ? NULL : support, bitmap, d, known, k) < 0) return FCL_DECLINED;
+    read = fcl_decode_float_differences(section + 1, section_bytes - 1, k, known, section[0], tokens, classes,
+                                        (uint32_t *)w->tables, values);
+    return read == section_bytes - 1 ? k : FCL_DECLINED;
 }

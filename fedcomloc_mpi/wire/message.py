@@ -15,6 +15,7 @@ from fedcomloc_mpi.compressors import bitmap
 from fedcomloc_mpi.compressors.compressed import Compressed
 from fedcomloc_mpi.errors import MessageError
 from fedcomloc_mpi.layout import Layout
+from fedcomloc_mpi.wire import at_once
 from fedcomloc_mpi.wire import header as headers
 from fedcomloc_mpi.wire.coders import available, index_coders, value_coders
 from fedcomloc_mpi.wire.header import Header
@@ -44,8 +45,8 @@ class Encoded:
 
 # Vectors shorter than this are written in every way.
 _TRY_BOTH = 4096
-# Values coded against the reference in this share of their raw size are not tried without it: nothing comes close.
-_FAR_BELOW = 0.7
+# Values coded against the reference in so many tenths of their raw size are not tried without it: nothing comes close.
+_FAR_BELOW = 7
 
 
 @dataclass(eq=False)
@@ -80,7 +81,12 @@ def encode(compressed: Compressed, reference: Reference | None = None, coders: i
     """
     _check(compressed, reference)
     allowed = available() if coders is None else coders
-    plans = [_plan(*each, reference, allowed) for each in _variants(compressed)]
+    variants = list(_variants(compressed))
+    if len(variants) == 1 and reference is not None:
+        written = at_once.encode(*variants[0], reference, allowed)
+        if written is not None:
+            return Encoded(*written, self_contained=False)
+    plans = [_plan(*each, reference, allowed) for each in variants]
     plan = min((each for each in plans if each is not None), key=lambda plan: plan.size, default=None)
     if plan is None:
         raise ValueError("none of the coders can write this vector; levels on a lattice need the reference")
@@ -168,7 +174,7 @@ def _plan(
     asked = value_coders(coders)
     against = [coder for coder in asked if coder.uses_reference] if reference is not None else []
     entries = _smallest((coder, coder.propose(values, place)) for coder in against)
-    if entries is None or 8 * entries[1].size > _FAR_BELOW * support.count * _raw_bits(values):
+    if entries is None or 80 * entries[1].size > _FAR_BELOW * support.count * _raw_bits(values):
         alone = _smallest(
             (coder, coder.propose(values, place)) for coder in asked if not coder.uses_reference
         )
@@ -294,6 +300,10 @@ def _open(buffer: Buffer, layout: Layout, reference: Reference | None) -> tuple[
     values_at, indices_at = header.length, header.length + header.value_bytes
     # Coders see a reference only where the message says that it has one.
     known = reference if header.fingerprint is not None else None
+    if known is not None:
+        found = at_once.decode(header, message, known)
+        if found is not None:
+            return header, *found
     support = index_coder.decode(message[indices_at:], header.size, header.count, known)
     entries = value_coder.decode(message[values_at:indices_at], Place(layout, support, known), header.bits)
     return header, support, entries

@@ -41,6 +41,7 @@ from fedcomloc_mpi.kernels.native.packing import (
     unpack,
 )
 from fedcomloc_mpi.kernels.native.quantization import dequantize, layer_maxima, quantize
+from fedcomloc_mpi.kernels.native.sparse_floats import decode_sparse_floats, encode_sparse_floats
 from fedcomloc_mpi.kernels.native.symbols import SymbolPlan, decode_symbols, plan_symbols
 from fedcomloc_mpi.kernels.native.tokens import pack_low, tokenise, unpack_low
 
@@ -50,8 +51,10 @@ __all__ = [
     "apply_float_differences",
     "apply_level_differences",
     "decode_float_differences",
+    "decode_sparse_floats",
     "decode_symbols",
     "dequantize",
+    "encode_sparse_floats",
     "expand",
     "fingerprint",
     "flip",
