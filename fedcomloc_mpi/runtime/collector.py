@@ -43,6 +43,7 @@ class Collector:
     def __init__(self, setup: Setup, watch: Stopwatch, total: Tensor) -> None:
         """`total`, float64 [vectors, d], receives the weighted sum of the uploads."""
         self._setup, self._watch, self._total = setup, watch, total
+        self._sums = [vector.numpy() for vector in total]
 
     def collect(self, plan: RoundPlan, arrivals: Iterable[Arrival], held: Sequence[Reference]) -> Collected:
         """Take all arrivals of a round; raise Diverged, once all have come, if a loss or a model is not finite.
@@ -75,8 +76,8 @@ class Collector:
         return Collected(in_order, loss, payload, coders)
 
     def _add(self, messages: list[np.ndarray], references: Sequence[Reference | None], weight: float) -> int:
-        for total, message, reference in zip(self._total, messages, references, strict=True):
-            decode_add(message, self._setup.layout, reference, total.numpy(), weight)
+        for total, message, reference in zip(self._sums, messages, references, strict=True):
+            decode_add(message, self._setup.layout, reference, total, weight)
         return sum(message.size for message in messages)
 
 

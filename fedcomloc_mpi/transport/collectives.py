@@ -43,7 +43,8 @@ class CollectiveExchange(Exchange):
         self._reports = np.empty(0, dtype=np.uint8)
 
     def send_uplink(self, report: RankReport, messages: Sequence[np.ndarray]) -> None:
-        comm, header, packed = self._world.comm, report.pack(), self._pack_messages(report, messages)
+        self._check_messages(report, messages)
+        comm, header, packed = self._world.comm, report.pack(), self._pack_messages(messages)
         self._wait([comm.Igatherv([header, MPI.BYTE], None, root=SERVER)], "report sent")
         if self._one_gather():
             self._wait([comm.Igatherv([packed, MPI.BYTE], None, root=SERVER)], "messages sent")

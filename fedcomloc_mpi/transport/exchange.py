@@ -115,16 +115,20 @@ class Exchange(ABC):
     def receive_downlink(self) -> Downlink:
         """Return, on a client rank, the server's next broadcast; its views are overwritten by the one after."""
 
-    def _pack_messages(self, report: RankReport, messages: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the messages one after the other, uint8, in a buffer that the next round overwrites."""
-        total = int(report.lengths.sum())
-        sent = sum(message.size for message in messages)
-        if sent != total:
-            raise ValueError(f"the report announces {total} bytes of messages, but they have {sent}")
+    def _check_messages(self, report: RankReport, messages: Sequence[np.ndarray]) -> None:
+        """Raise ValueError unless the messages are those that the report announces."""
+        announced = report.lengths[report.lengths > 0].tolist()
+        sent = [message.size for message in messages if message.size]
+        if sent != announced:
+            raise ValueError(f"the report announces messages of {announced} bytes, but they have {sent}")
         if int(report.lengths.max(initial=0)) > self._largest_message:
             raise ValueError(f"a message is longer than {self._largest_message} bytes")
+
+    def _pack_messages(self, messages: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the messages one after the other, uint8, in a buffer that the next round overwrites."""
         if len(messages) == 1:
             return messages[0]
+        total = sum(message.size for message in messages)
         self._messages = at_least(self._messages, total)
         end = 0
         for message in messages:

@@ -107,11 +107,15 @@ class Patience:
         usual: Usual | None = None,
         work: float = 1.0,
         in_steps: bool = False,
+        begun: float | None = None,
     ) -> None:
-        """Start waiting; `between` is called before every sleep and may raise to give up."""
+        """Start waiting; `between` is called before every sleep and may raise to give up.
+
+        begun: since when what is waited for has been under way, in seconds of `time.monotonic`; None: since now.
+        """
         self._between, self._usual, self._work = between, usual, work
         self._share = _SHARE_OF_STEPS if in_steps else _SHARE_OF_WAIT
-        self._since = time.monotonic()
+        self._since = time.monotonic() if begun is None else begun
         self._first = 0.0 if usual is None else min(usual.at_least(work), _LONGEST_FIRST_SLEEP)
 
     def sleep(self) -> None:

@@ -34,7 +34,7 @@ _CRC_AT = _FIXED.size
 _AFTER_CRC = _CRC_AT + _CRC.size
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Header:
     """What the header says; `length` is its own size in bytes. `fingerprint` is None without a reference."""
 

@@ -219,10 +219,10 @@ def decode(buffer: Buffer, layout: Layout, reference: Reference | None = None) -
             every_level[support.indices] = levels.levels
             levels = replace(levels, levels=every_level)
         return Compressed(layout, None, size, values, levels)
-    values = entries.values.copy() if levels is None else entries.values
+    values = _kept(entries.values)
     if support.complete:
         return Compressed(layout, None, size, values, levels)
-    return Compressed(layout, support.mask.copy(), support.count, values, levels)
+    return Compressed(layout, _kept(support.mask), support.count, values, levels)
 
 
 def decode_into(buffer: Buffer, layout: Layout, reference: Reference | None, out: np.ndarray) -> None:
@@ -250,7 +250,12 @@ def decode_reference(
     kernels.scatter(entries.values, support.mask, out)
     if (entries.values.view(np.uint32) == 0).any():
         return Reference(out, layout)
-    return Reference(out, layout, (support.mask.copy(), entries.values.copy()))
+    return Reference(out, layout, (_kept(support.mask), _kept(entries.values)))
+
+
+def _kept(array: np.ndarray) -> np.ndarray:
+    """Return `array`, or a copy where it is a view of the message."""
+    return array if array.base is None else array.copy()
 
 
 def decode_add(

@@ -228,6 +228,27 @@ def test_the_rank_that_sends_nothing_is_named(name: str, monkeypatch: pytest.Mon
 
 
 @pytest.mark.mpi(min_size=2)
+@pytest.mark.parametrize("chunk_bytes", [40_000, 1 << 30])
+def test_many_bytes_travel_message_by_message(chunk_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedcomloc_mpi.transport.p2p._APART_FROM", 2000)
+    rounds = Rounds("p2p", world_of(MPI.COMM_WORLD), 5, 3, 2, 1, chunk_bytes)
+
+    def refuse(messages: object) -> None:
+        raise AssertionError("messages are copied")
+
+    for number in range(1, 7):
+        rounds.one(number, Command.CONTINUE)
+    monkeypatch.setattr("fedcomloc_mpi.transport.p2p._APART_FROM", 0)
+    monkeypatch.setattr(rounds.exchange, "_pack_messages", refuse)
+    for number in range(7, 12):
+        rounds.one(number, Command.CONTINUE)
+    assert (rounds.exchange.meter.uplink, rounds.exchange.meter.downlink) == (
+        rounds.uplink_bytes,
+        rounds.downlink_bytes,
+    )
+
+
+@pytest.mark.mpi(min_size=2)
 @both
 def test_clients_watch_the_server(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fedcomloc_mpi.transport.watchdog._CLIENT_SECONDS", 0.5)
@@ -244,7 +265,7 @@ def test_clients_watch_the_server(name: str, monkeypatch: pytest.MonkeyPatch) ->
 @both
 def test_a_report_that_contradicts_its_messages_is_not_sent(name: str) -> None:
     exchange = open_exchange(name, world_of(MPI.COMM_WORLD))
-    with pytest.raises(ValueError, match="announces 5 bytes of messages, but they have 4"):
+    with pytest.raises(ValueError, match=r"announces messages of \[5\] bytes, but they have \[4\]"):
         exchange.send_uplink(report_of(5), [np.zeros(4, dtype=np.uint8)])
     with pytest.raises(ValueError, match="longer than 400000 bytes"):
         exchange.send_uplink(report_of(LARGEST + 1), [np.zeros(LARGEST + 1, dtype=np.uint8)])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
-from fedcomloc_mpi.transport.wait import Usual, guarded, wait_all
+from fedcomloc_mpi.transport.wait import Patience, Usual, guarded, wait_all
 
 
 def pending_request() -> MPI.Grequest:
@@ -132,6 +132,14 @@ def test_the_first_sleep_of_a_steady_wait_lasts_half_of_it(sleeps: list[float]) 
     assert usual.seconds(3) == pytest.approx(0.15, rel=0.1)
     assert last[0] == pytest.approx(0.025, rel=0.1)
     assert len(last) < 10
+
+
+def test_what_has_long_been_under_way_is_tested_seldom(sleeps: list[float]) -> None:
+    sleeps.append(0.04)
+    patience = Patience(begun=1000.0)
+    for _ in range(5):
+        patience.sleep()
+    assert sleeps[1:] == pytest.approx([2.5e-3, 2.656e-3, 2.822e-3, 2.999e-3, 3.186e-3], rel=1e-3)
 
 
 def test_little_is_expected_of_waits_that_differ() -> None:
