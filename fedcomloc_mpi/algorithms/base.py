@@ -142,6 +142,6 @@ class Algorithm(ABC):
     ) -> None:
         """Add to `total` [d] what the commits of the round's cohort add to the weighted sum of all control variates.
 
-        `mean` is that of the uploads, `before` and `after` are the broadcasts as for `commit`. Methods without control
-        variates add nothing.
+        `mean` is that of the uploads, and may be overwritten; `before` and `after` are the broadcasts as for `commit`.
+        Methods without control variates add nothing.
         """

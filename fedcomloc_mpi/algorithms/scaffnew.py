@@ -41,6 +41,4 @@ class Scaffnew(Algorithm):
     def add_to_control_sum(
         self, round: Round, mean: Vectors, before: Vectors, after: Vectors, total: Tensor
     ) -> None:
-        total.add_(
-            after[0].to(total.dtype) - mean[0], alpha=round.probability / round.stepsize * round.weight
-        )
+        total.sub_(mean[0].sub_(after[0]), alpha=round.probability / round.stepsize * round.weight)
