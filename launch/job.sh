@@ -83,6 +83,14 @@ else
     flags=(--out "$OUT" --threads "$THREADS" "$@")
 fi
 
+# A signal that comes before there is a job waits for it.
+job='' pending=''
+pass_on() {
+    if [ -n "$job" ]; then kill -"$1" "$job"; else pending=$1; fi
+}
+trap 'pass_on USR1' USR1
+trap 'pass_on TERM' TERM
+
 newest_checkpoint() {
     find "$OUT/checkpoints" -name '*.state' 2>/dev/null | sort | tail -n 1 || true
 }
@@ -91,8 +99,7 @@ before=$(newest_checkpoint)
 # shellcheck disable=SC2086 # several flags, and WRAP may have arguments
 "${launcher[@]}" ${LAUNCH_FLAGS:-} ${WRAP:-} python -m fedcomloc_mpi.train "${flags[@]}" &
 job=$!
-trap 'kill -USR1 "$job"' USR1
-trap 'kill -TERM "$job"' TERM
+[ -z "$pending" ] || kill -"$pending" "$job"
 
 # A trapped signal ends `wait`, but not the job.
 code=0

@@ -5,6 +5,7 @@
 #   qsub -v FLAGS="--dataset mnist --data-dir data",MPI=openmpi launch/pbs_cpu.sh
 #
 # A job that is run again (`qrerun`, preemption) goes on from its last checkpoint.
+#PBS -S /bin/bash
 #PBS -N fedcomloc
 #PBS -l select=2:ncpus=8:mpiprocs=8
 #PBS -l walltime=04:00:00
@@ -16,4 +17,5 @@ export HOSTS="${PBS_NODEFILE:?PBS gives no list of hosts}"
 RANKS=${RANKS:-$(wc -l <"$HOSTS")}
 export RANKS
 read -ra flags <<<"${FLAGS:-}"
-exec bash launch/job.sh "${flags[@]}"
+# An empty array is an unset one to bash before 4.4.
+exec bash launch/job.sh ${flags[@]+"${flags[@]}"}

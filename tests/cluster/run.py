@@ -2,7 +2,7 @@
 
 What is missing is installed: SLURM, munge, iproute2, the distribution's Open MPI and MPICH by apt-get, Open MPI 5 by
 pip, in a virtual environment below build/. Where that cannot be done the tests are skipped, and the reason is printed;
-with REQUIRE_CLUSTER=1 in the environment a skip is a failure.
+with REQUIRE_CLUSTER=1 in the environment a skip is a failure. More than 20 minutes are one, too.
 """
 
 import os
@@ -10,12 +10,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 
 from tests.cluster import sites
 from tests.cluster.conftest import ENABLED
 from tests.run import Outcomes, run_pytest, summarize
 
+# Of the tests and of what they install; a test that is running when it is over ends first.
+LIMIT_SECONDS = 20 * 60
 PROGRAMS = {
     "slurmctld": ("slurm-wlm", "slurm-wlm-basic-plugins"),
     "munged": ("munge",),
@@ -51,7 +54,7 @@ def install() -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    required = os.environ.get("REQUIRE_CLUSTER") == "1"
+    began, required = time.monotonic(), os.environ.get("REQUIRE_CLUSTER") == "1"
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
     reason = reason_to_skip()
@@ -64,7 +67,9 @@ def main(arguments: Sequence[str]) -> int:
         print(f"cluster tests skipped: what they need could not be installed ({error})")
         return 1 if required else 0
     os.environ[ENABLED] = "1"
-    outcomes: Outcomes = run_pytest(1, ["-n0", "--durations=0", *arguments, "tests/cluster"])
+    left = LIMIT_SECONDS - (time.monotonic() - began)
+    options = ["-n0", "--durations=0", f"--session-timeout={left:.0f}"]
+    outcomes: Outcomes = run_pytest(1, [*options, *arguments, "tests/cluster"])
     code = summarize({"cluster": outcomes})
     if required and outcomes.skipped:
         print(f"skipped, though REQUIRE_CLUSTER is 1: {', '.join(sorted(outcomes.skipped))}")

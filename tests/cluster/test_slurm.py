@@ -29,7 +29,8 @@ def test_requeued_by_the_administrator(slurm: Slurm, checkout: Path, reference: 
     assert_same(run, reference)
 
 
-def test_time_is_nearly_up(slurm: Slurm, checkout: Path, reference: Path) -> None:
+@pytest.mark.parametrize("launch", ["mpirun", "srun"])
+def test_time_is_nearly_up(slurm: Slurm, checkout: Path, reference: Path, launch: str) -> None:
     """What --signal=B:USR1@300 does: the job writes a checkpoint, requeues itself and goes on after that round."""
     job = slurm.sbatch(
         "launch/slurm_cpu.sbatch",
@@ -38,6 +39,7 @@ def test_time_is_nearly_up(slurm: Slurm, checkout: Path, reference: Path) -> Non
         "0",
         options=THREE_NODES,
         cwd=checkout,
+        env={"LAUNCH": launch},
     )
     run = checkout / f"runs/job-{job}"
     slurm.wait_until(lambda: rounds_done(run) >= FIRST_ROUNDS, 150, f"round {FIRST_ROUNDS}")
