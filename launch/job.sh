@@ -85,6 +85,7 @@ fi
 
 # A signal that comes before there is a job waits for it.
 job='' pending=''
+# shellcheck disable=SC2329 # the traps call it
 pass_on() {
     if [ -n "$job" ]; then kill -"$1" "$job"; else pending=$1; fi
 }
