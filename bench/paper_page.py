@@ -181,12 +181,16 @@ def table(results: Sequence[Result]) -> str:
 
 
 def band(result: Result) -> str:
-    """Return mean, lowest and highest accuracy over seeds."""
-    if result.diverged:
-        return "diverged"
+    """Return mean, lowest and highest accuracy over the seeds that have not diverged, and how many have."""
     accuracies = result.figures("accuracy")
+    lost = sum(row["status"] == "diverged" for row in result.rows)
+    diverged = f"{lost} of {len(result.rows)} diverged" if lost else ""
+    if not accuracies:
+        return diverged
     middle = f"{mean(accuracies):.4f}"
-    return middle if len(accuracies) < 2 else f"{middle} ({min(accuracies):.4f} to {max(accuracies):.4f})"
+    if len(accuracies) > 1:
+        middle += f" ({min(accuracies):.4f} to {max(accuracies):.4f})"
+    return f"{middle}; {diverged}" if diverged else middle
 
 
 def mean_of(result: Result, column: str, form: str) -> str:

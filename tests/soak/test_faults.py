@@ -12,14 +12,15 @@ PROCESSES = [100, 101, 102]
     ("name", "code", "text", "right"),
     [
         ("kill", 9, "=   PID 101 RUNNING AT host", True),
-        ("kill", 9, "=   PID 102 RUNNING AT host", False),
+        ("kill", 9, "=   PID 100 RUNNING AT host", True),
+        ("kill", 9, "=   PID 103 RUNNING AT host", False),
         ("kill", 9, "", False),
         ("kill", 0, "=   PID 101 RUNNING AT host", False),
         ("memory", 9, "=   PID 101 RUNNING AT host", True),
         ("memory", 1, "fedcomloc_mpi.train: rank 1 failed", True),
         ("memory", 1, "MemoryError", False),
         ("state-disk", 7, "=   PID 102 RUNNING AT host", True),
-        ("state-disk", 7, "=   PID 100 RUNNING AT host", False),
+        ("state-disk", 7, "=   PID 10 RUNNING AT host", False),
     ],
 )
 def test_problem(name: str, code: int, text: str, right: bool) -> None:
