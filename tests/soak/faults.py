@@ -35,8 +35,8 @@ class Fault:
     small_disk: str = ""
 
 
-# As MPICH's mpirun writes it. It names the lowest rank that has not ended well when it looks: nearly always the one that
-# was killed, but on a busy machine it may have killed the others by then.
+# As MPICH's mpirun writes it. It names the lowest rank that has not ended well when it looks: nearly always the one
+# that was killed, but on a busy machine it may have killed the others by then.
 KILLED = r"PID ({job}) RUNNING AT"
 
 
