@@ -87,7 +87,8 @@ fi
 job='' pending=''
 # shellcheck disable=SC2329 # the traps call it
 pass_on() {
-    if [ -n "$job" ]; then kill -"$1" "$job"; else pending=$1; fi
+    # It may have ended by itself.
+    if [ -n "$job" ]; then kill -"$1" "$job" 2>/dev/null || true; else pending=$1; fi
 }
 trap 'pass_on USR1' USR1
 trap 'pass_on TERM' TERM
@@ -100,7 +101,7 @@ before=$(newest_checkpoint)
 # shellcheck disable=SC2086 # several flags, and WRAP may have arguments
 "${launcher[@]}" ${LAUNCH_FLAGS:-} ${WRAP:-} python -m fedcomloc_mpi.train "${flags[@]}" &
 job=$!
-[ -z "$pending" ] || kill -"$pending" "$job"
+[ -z "$pending" ] || pass_on "$pending"
 
 # A trapped signal ends `wait`, but not the job.
 code=0

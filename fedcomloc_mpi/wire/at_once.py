@@ -22,6 +22,8 @@ from fedcomloc_mpi.wire.value_coder import FLOAT_BITS, EntryValues
 # All that the kernel compares, or knows to be larger.
 _COMPARED = numbered(("fixed", "bitmap", "rice", "tokens", "bitmap-bytes", "float32-differences"))
 _INDEX_CODERS = (Rice.number, GapTokens.number)
+# What marks against a reference begin with, and a byte of them.
+_LEAST_INDEX_BYTES = 6
 
 
 def encode(
@@ -70,7 +72,7 @@ def decode(header: Header, message: np.ndarray, reference: Reference) -> tuple[S
         or header.index_coder not in _INDEX_CODERS
         or header.bits != FLOAT_BITS
         or not 0 < count < size
-        or not header.index_bytes
+        or header.index_bytes < _LEAST_INDEX_BYTES
     ):
         return None
     indices_at = header.length + header.value_bytes

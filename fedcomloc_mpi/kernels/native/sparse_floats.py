@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedcomloc_mpi.kernels.native.binding import WORKSPACE, call, checked_bitmap, constant, typed
+from fedcomloc_mpi.kernels.native.binding import WORKSPACE, call, checked_bitmap, typed
 
 _DECLINED = -6
 
@@ -28,7 +28,7 @@ def encode_sparse_floats(
     """
     count = typed(values, np.float32).size
     work = _work(size, count)
-    bound = constant("sparse_bound", size, count)
+    bound = call("sparse_bound", size, count)
     out = WORKSPACE.take("sections", bound, np.uint8)
     facts = np.empty(3, dtype=np.int64)
     written = call(
@@ -70,4 +70,4 @@ def decode_sparse_floats(
 
 
 def _work(size: int, count: int) -> np.ndarray:
-    return WORKSPACE.take("sparse floats", (constant("sparse_work", size, count) + 7) // 8, np.uint64)
+    return WORKSPACE.take("sparse floats", (call("sparse_work", size, count) + 7) // 8, np.uint64)
