@@ -105,6 +105,8 @@ NOTES = """## What to know of the systems
 - **APPFL** sends pickles of torch files; its server sleeps 0.1 s before it looks for each message, one from every rank
   a round, which is the least that a round can take. Its memory optimisation, on by default, is off: it collects
   garbage dozens of times a round, and with it (commit 267b407) 30 rounds on 3 processes did not end in 600 s.
+- **Flower** is its simulation: clients run in Ray's worker processes, and models go to them and back through shared
+  memory, so that its KB/round holds little of them. The server is a process beside the workers.
 - **this project** sends float32 as it is (`--reference=off --coders=dense,float32`), as all others do; "coded" is its
   default, the same bits in fewer bytes. It balances the cohort over its ranks, and rank 0 only serves.
 """

@@ -64,8 +64,8 @@ class PeerFailed(Exception):
 class Entrant:
     """A system in a configuration.
 
-    venv: the name of its requirements, empty: this environment. launcher: mpirun, torchrun or nothing. options: of
-    this project's runs.
+    venv: the name of its requirements, empty: this environment. launcher: mpirun, torchrun or nothing. options: what
+    the driver is told beside the job.
     """
 
     name: str
@@ -110,6 +110,9 @@ ENTRANTS = (
     Entrant("pfl", "pfl", 10, "torchrun", "pfl_driver"),
     Entrant("APPFL", "appfl", 3, "mpirun", "appfl_driver"),
     Entrant("APPFL", "appfl", 11, "mpirun", "appfl_driver"),
+    # The server, and so many workers.
+    Entrant("Flower", "flwr", 3, "", "flower_driver", ("2",)),
+    Entrant("Flower", "flwr", 11, "", "flower_driver", ("10",)),
 )
 
 
