@@ -95,12 +95,16 @@ def _world_communicator() -> "MPI.Intracomm":
 
 def _train(comm: "MPI.Intracomm", config: Config | None, mistake: UserError | None, started: float) -> int:
     """Run the job of `config`; raise AgreedError if it is missing because of a `mistake`, on this rank or another."""
+    from fedcomloc_mpi.runtime.signals import SignalWatch
     from fedcomloc_mpi.transport.shared_memory import unname_library_memory
     from fedcomloc_mpi.transport.survival import refuse_without_ulfm
     from fedcomloc_mpi.transport.wait import guarded
     from fedcomloc_mpi.transport.watchdog import starting
     from fedcomloc_mpi.transport.world import agree, refuse_singletons
 
+    # MPICH has a handler of its own for it, in which it would get lost until the job handles signals.
+    signals = SignalWatch()
+    signals.remember(signal.SIGUSR1)
     # Before torch is imported, which takes seconds.
     with guarded(starting(comm.rank)):
         agree(comm, mistake, named=True)
@@ -111,7 +115,7 @@ def _train(comm: "MPI.Intracomm", config: Config | None, mistake: UserError | No
     unname_library_memory(comm)
     from fedcomloc_mpi.runtime.job import run
 
-    ending = run(comm, config, started=started)
+    ending = run(comm, config, started=started, signals=signals)
     if ending.status is Status.INTERRUPTED:
         return 128 + ending.signal
     return DIVERGED if ending.status is Status.DIVERGED else 0

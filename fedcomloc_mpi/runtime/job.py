@@ -84,6 +84,7 @@ def run(
     dataset: OwnDataset | None = None,
     started: float | None = None,
     clock: Clock = time.perf_counter_ns,
+    signals: SignalWatch | None = None,
 ) -> Ending:
     """Train over all ranks of `comm`, every one of which must call this with the same configuration.
 
@@ -95,6 +96,7 @@ def run(
     lowest rank of every node uses it, and all of these must have the same.
     started: time.monotonic() when the job was started, for the start-up time; the call itself by default.
     clock: in ns, monotonic on its own rank, what all parts of time are measured with.
+    signals: what has listened for signals before; a new one by default.
 
     Raises UserError on all ranks alike for what the user can mend; any other exception on one rank leaves the others
     waiting, so a program must then call `comm.Abort`, as `fedcomloc_mpi.train` and `python -m mpi4py` do.
@@ -108,7 +110,7 @@ def run(
         world = open_world(comm)
     torch.set_num_threads(config.runtime.threads)
     watchdog = Watchdog(world, config.runtime.round_timeout, look_for_losses=lossy)
-    with SignalWatch() as signals, guarded(watchdog.start_up(limited=not config.data.download)):
+    with signals or SignalWatch() as signals, guarded(watchdog.start_up(limited=not config.data.download)):
         refuse_different_configurations(world, config)
         if config.runtime.resume is None:
             attempt(world, (lambda: check_out(config.runtime.out)) if world.is_server else None)

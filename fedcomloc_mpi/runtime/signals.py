@@ -23,6 +23,10 @@ class SignalWatch:
         self._clock = clock
         self._previous: dict[int, object] = {}
 
+    def remember(self, number: int) -> None:
+        """Handle one signal from now on, before the others and for good."""
+        signal.signal(number, self._on_signal)
+
     def __enter__(self) -> "SignalWatch":
         for number in HANDLED:
             self._previous[number] = signal.signal(number, self._on_signal)

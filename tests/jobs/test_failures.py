@@ -1,11 +1,12 @@
 """Whatever goes wrong on one rank ends the whole job within seconds, with a word from that rank, and leaves nothing."""
 
+import contextlib
 import json
 import os
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,27 @@ def test_signal_during_start_up(number: int, run_folder: Path) -> None:
         job = running.wait(60)
     assert job.returncode != 0, job
     assert list(run_folder.parent.iterdir()) == []
+
+
+def ranks_with_torch(processes: Iterable[int]) -> int:
+    """How many of the processes have begun to load torch."""
+    loading = 0
+    for process in processes:
+        with contextlib.suppress(OSError):
+            loading += "libtorch" in Path(f"/proc/{process}/maps").read_text()
+    return loading
+
+
+@cleans_up
+def test_sigusr1_during_start_up_ends_after_the_first_round(run_folder: Path) -> None:
+    """MPICH would swallow it."""
+    flags = [*ENDLESS, "--out", str(run_folder)]
+    with start_with_fault(3, "none", 1, 1, *flags, cwd=run_folder.parent) as running:
+        wait_until(lambda: ranks_with_torch(running.processes()) == 3, running)
+        running.process.send_signal(signal.SIGUSR1)
+        assert not run_folder.exists()
+        job = running.wait(60)
+    assert assert_interrupted(job, signal.SIGUSR1, run_folder) == [1]
 
 
 def test_divergence(tmp_path: Path) -> None:
