@@ -54,6 +54,7 @@ from fedcomloc_mpi.transport.report import NOTHING_SAVED
 from fedcomloc_mpi.transport.survival import refuse_without_ulfm
 from fedcomloc_mpi.transport.wait import guarded
 from fedcomloc_mpi.transport.watchdog import Watchdog, starting
+from fedcomloc_mpi.transport.witness import witnessed
 from fedcomloc_mpi.transport.world import World, library_version, open_world
 from fedcomloc_mpi.wire import names
 
@@ -110,7 +111,11 @@ def run(
         world = open_world(comm)
     torch.set_num_threads(config.runtime.threads)
     watchdog = Watchdog(world, config.runtime.round_timeout, look_for_losses=lossy)
-    with signals or SignalWatch() as signals, guarded(watchdog.start_up(limited=not config.data.download)):
+    with (
+        signals or SignalWatch() as signals,
+        guarded(watchdog.start_up(limited=not config.data.download)),
+        witnessed(world, wanted=not lossy),
+    ):
         refuse_different_configurations(world, config)
         if config.runtime.resume is None:
             attempt(world, (lambda: check_out(config.runtime.out)) if world.is_server else None)

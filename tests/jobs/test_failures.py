@@ -89,9 +89,14 @@ def test_exit_of_a_client(fault: str, code: int, run_folder: Path) -> None:
 
 
 @cleans_up
-def test_killed_client(run_folder: Path) -> None:
-    job = run_with_fault(3, "kill", 2, run_folder)
+@pytest.mark.parametrize("rank", [0, 2])
+def test_killed_rank(rank: int, run_folder: Path) -> None:
+    job = run_with_fault(3, "kill", rank, run_folder)
     assert job.returncode != 0, job
+    process = json.loads((run_folder / "environment.json").read_text())["process_of_rank"][rank]
+    server = "" if rank else ", the server"
+    died = re.findall(r"^fedcomloc_mpi.train: (.*) died\n", job.stderr, re.MULTILINE)
+    assert [each.split(" on ")[0] for each in died] == [f"rank {rank}{server} (process {process}"], job
     assert_stopped_in_round(run_folder, ROUND - 1)
 
 

@@ -20,8 +20,8 @@ class Fault:
     """One kind of failure.
 
     what: in words, "RANK" stands for the rank that has it. expected: how the job must end, in words, and `says` as a
-    pattern that must be found in what the job writes, where {rank} stands for that rank and {job} for the ids of all of
-    the job's processes; codes: mpirun's exit codes. strike(process, disk): makes it
+    pattern that must be found in what the job writes, where {rank} stands for that rank, {process} for the id of its
+    process and {clients} for those of all client ranks; codes: mpirun's exit codes. strike(process, disk): makes it
     happen to a rank's process, or to the `small_disk` that holds the "run" or the clients' "state".
     """
 
@@ -35,9 +35,8 @@ class Fault:
     small_disk: str = ""
 
 
-# As MPICH's mpirun writes it. It names the lowest rank that has not ended well when it looks: nearly always the one
-# that was killed, but on a busy machine it may have killed the others by then.
-KILLED = r"PID ({job}) RUNNING AT"
+DIED = r"rank {rank}\b.* \(process {process} on .*\) died"
+A_CLIENT_DIED = r"rank [1-9].* \(process ({clients}) on .*\) died"
 
 
 def signalled(number: int) -> Callable[[int, Path], None]:
@@ -63,8 +62,8 @@ FAULTS = [
     Fault(
         "kill",
         "SIGKILL",
-        "mpirun kills the others; its message has a process id of the job",
-        KILLED,
+        "mpirun kills the others; it is named",
+        DIED,
         range(1, 256),
         signalled(signal.SIGKILL),
     ),
@@ -96,8 +95,8 @@ FAULTS = [
     Fault(
         "memory",
         "out of memory (RLIMIT_AS)",
-        "its traceback and name, exit code 1, or killed by a signal, as SIGKILL",
-        rf"rank {{rank}} failed|{KILLED}",
+        "its traceback and name, exit code 1, or killed by a signal, and named",
+        rf"rank {{rank}} failed|{DIED}",
         range(1, 256),
         signalled(signal.SIGUSR2),
         victim="memory",
@@ -114,8 +113,8 @@ FAULTS = [
     Fault(
         "state-disk",
         "full --state-dir (tmpfs)",
-        "SIGBUS; mpirun kills the others; its message has a process id of the job",
-        KILLED,
+        "SIGBUS; mpirun kills the others; it is named",
+        A_CLIENT_DIED,
         range(1, 256),
         fill,
         small_disk="state",
@@ -130,7 +129,7 @@ def problem(fault: Fault, rank: int, processes: Sequence[int], job: Job) -> str:
     """Return what is wrong with how a job with these `processes` [ranks] ended, or nothing."""
     if job.returncode not in fault.codes:
         return f"exit code {job.returncode}"
-    says = fault.says.format(rank=rank, job="|".join(map(str, processes)))
+    says = fault.says.format(rank=rank, process=processes[rank], clients="|".join(map(str, processes[1:])))
     if not re.search(says, job.stdout + job.stderr):
         return f"not said: {says}"
     return ""
