@@ -8,7 +8,8 @@
  * Vocabulary. bitmap: bit i % 8 (least significant first) of byte i / 8 stands for entry i; padding bits are 0.
  * gaps: for the set bits of a bitmap in ascending order, the number of clear bits since the previous set bit.
  * Bit streams are least significant bit first; multi-byte integers are little endian.
- * Each function has a numpy twin in fedcomloc_mpi/kernels/twins that produces the same bytes.
+ * Each function has a numpy twin in fedcomloc_mpi/kernels/twins that produces the same bytes, but for those that do what
+ * several others do one after the other.
  */
 #include <stddef.h>
 #include <stdint.h>

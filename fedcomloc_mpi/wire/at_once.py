@@ -1,7 +1,7 @@
 """The most frequent kind of message written and read in one call of a kernel: sparse floats against a reference.
 
-In a round loop most of the time that a message takes goes to waking up what Python needs for each of a dozen calls, in
-caches that the training has emptied. Nothing is decided here: where the kernel declines, the coders are asked one by
+In a round loop most of the time that a message takes would go to waking up what Python needs for each of a dozen calls,
+in caches that the training has emptied. Nothing is decided here: where the kernel declines, the coders are asked one by
 one, and where it does not, they would have written the same bytes.
 """
 

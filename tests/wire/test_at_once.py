@@ -13,7 +13,7 @@ from fedcomloc_mpi.layout import Layout
 from fedcomloc_mpi.wire import Reference, available, decode, decode_add, encode, names, numbered
 from tests.wire.messages import assert_same, sealed
 
-pytestmark = pytest.mark.skipif(not kernels.COMPILED, reason="the package was installed without a compiler")
+needs_kernel = pytest.mark.skipif(not kernels.COMPILED, reason="the package was installed without a compiler")
 
 
 def one_by_one(monkeypatch):
@@ -109,6 +109,7 @@ def calls(monkeypatch, name):
     return answers
 
 
+@needs_kernel
 @pytest.mark.parametrize("moved", [1e-4, 3e-3, 0.03])
 def test_usual_messages_take_this_way(moved, monkeypatch):
     written, read = calls(monkeypatch, "encode_sparse_floats"), calls(monkeypatch, "decode_sparse_floats")
@@ -122,6 +123,7 @@ def test_usual_messages_take_this_way(moved, monkeypatch):
     assert np.array_equal(total, expected)
 
 
+@needs_kernel
 def test_both_index_coders_take_this_way():
     coders = {encode(*usual_message(moved=moved)[1:]).index_coder for moved in (1e-4, 3e-3, 0.03, 0.1)}
     assert coders == {"rice", "tokens"}
@@ -135,6 +137,39 @@ def test_not_where_a_coder_that_is_compared_is_not_there(missing, monkeypatch):
     _, compressed, reference = usual_message()
     message = encode(compressed, reference, numbered(set(names(available())) - {missing}))
     assert not written and missing not in (message.index_coder, message.value_coder)
+
+
+@needs_kernel
+@pytest.mark.parametrize(
+    ("size", "moved", "taken"),
+    [
+        # 1000 marks are the fewest with tables for several contexts, and one in 16 the most without a coded bitmap.
+        (100_000, 499, True),
+        (100_000, 500, True),
+        (100_000, 501, True),
+        (32_000, 999, True),
+        (32_000, 1000, False),
+        (32_000, 1001, False),
+    ],
+)
+def test_the_limits_are_those_of_the_coders(size: int, moved: int, taken: bool, monkeypatch) -> None:
+    random = np.random.default_rng(size + moved)
+    layout, k = Layout([size]), size // 4
+    held = np.zeros(size, dtype=np.float32)
+    held[random.choice(size, k, replace=False)] = 1 + random.random(k, dtype=np.float32)
+    vector = held * np.float32(1.001)
+    kept, others = np.flatnonzero(held), np.flatnonzero(held == 0)
+    vector[random.choice(kept, moved, replace=False)] = 0
+    vector[random.choice(others, moved, replace=False)] = 1
+    mask, reference = kernels.support(vector), Reference(held, layout)
+    compressed = Compressed(layout, mask, k, kernels.gather(vector, mask, k))
+    written = calls(monkeypatch, "encode_sparse_floats")
+    message = encode(compressed, reference)
+    assert [sections is not None for sections in written] == [taken]
+    one_by_one(monkeypatch)
+    expected = encode(compressed, reference)
+    assert message.data.tobytes() == expected.data.tobytes()
+    assert_same(decode(message.data, layout, reference), compressed)
 
 
 def test_a_message_is_its_own(monkeypatch):

@@ -1,7 +1,8 @@
 """The kernels of codec.c in numpy: the same functions as `native`, the same results, byte for byte.
 
 They are what a machine without a compiler codes with (except the entropy coder, which is only a reference here: a step
-of Python for every symbol), and what the tests hold the C code against.
+of Python for every symbol), and what the tests hold the C code against. `sparse_floats`, which only combines others in
+`native`, declines.
 """
 
 from fedcomloc_mpi.kernels.twins.bitmaps import (
