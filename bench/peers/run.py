@@ -26,6 +26,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -265,8 +266,9 @@ def version(venv: str) -> str:
     return next((line for line in lines if line.lower().startswith(f"{venv}==")), "")
 
 
+@cache
 def commit() -> str:
-    """Return the source version of this project."""
+    """Return the source version of this project, as it was before the first row made the checkout another."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
