@@ -114,9 +114,10 @@ def run(
     with (
         signals or SignalWatch() as signals,
         guarded(watchdog.start_up(limited=not config.data.download)),
-        witnessed(world, wanted=not lossy),
+        ExitStack() as later,
     ):
         refuse_different_configurations(world, config)
+        later.enter_context(witnessed(world, wanted=not lossy))
         if config.runtime.resume is None:
             attempt(world, (lambda: check_out(config.runtime.out)) if world.is_server else None)
         devices = choose_devices(world, config.runtime.device, config.runtime.deterministic)

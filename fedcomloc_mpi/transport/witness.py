@@ -1,7 +1,7 @@
 """Which rank was killed: a launcher that ends the others at once may no longer know which was the first.
 
-MPICH's mpirun then names the lowest rank that has not ended well, in about one case of three one that it has killed
-itself; and the ranks are killed before they could say anything. So a small process beside them does.
+MPICH's mpirun then names the lowest rank that has not ended well, which may be one that it has killed itself; and the
+ranks are killed before they could say anything. So a small process beside them does.
 """
 
 import os
@@ -45,6 +45,7 @@ def witnessed(world: World, wanted: bool = True) -> Iterator[None]:
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
             os.close(descriptor)
         if started is not None:
+            started.kill()
             started.wait()
 
 
