@@ -1,193 +1,199 @@
-"""What more clients cost: memory and seconds per round over the number of clients.
+"""What more clients, more ranks and larger models cost: seconds, CPU time, memory and bytes of a round.
 
-    python bench/scaling.py --data-dir DIR [--write docs/results/scaling.md]
+    python -m bench.scaling --data-dir DIR [--csv FILE --write PAGE]
 
-runs FedMNIST with a cohort of 100 on 3 ranks (fixed 2 local steps, 5 rounds that do not count, then 20) for 100, 1 000
-and 10 000 clients, each `--repeats` times in turn, and prints a row for each number of clients, of the job with the
-median seconds per round:
+runs FedMNIST jobs at density 0.1, each `--repeats` times in turn, and prints a row for each, of the job with the median
+seconds per round:
 
-    s/round     median wall-clock seconds of the counted rounds, checkpoints and evaluation aside
-    CPU/round   CPU seconds of all ranks in those rounds, evaluation aside
+    clients  cohort 100 of 100, 1 000 and 10 000 clients (iid), 3 ranks, 2 local steps
+    ranks    cohort 10 of 100 clients, 10 local steps, on 2 to 11 ranks by both exchanges: the same work on more ranks
+    size     cohort 10 of 20 clients, 3 ranks, 2 local steps; hidden layers of 70 to 2 800 units, 0.06 to 10 million
+             parameters
+
+Columns, of the 20 rounds that follow 5 of warm-up, evaluation aside:
+
+    s/round     median wall-clock seconds, checkpoints aside
+    CPU/round   CPU seconds of all ranks
     private     largest memory of a rank that it shares with no other (Pss of anonymous and file pages), MB
-    took part   clients that took part in the 25 rounds
+    took part   clients that took part in all 25 rounds
     state       memory of their control variates and of the uploads, shared by the ranks of the node, MB
     checkpoint  size of the files of the last checkpoint, MB
+    KB up, down mean payload of the uplink of a client and of the downlink to a rank
 
-What a client that took part has to keep (control variates, 0.8 MB for this model) cannot shrink; with --state-dir it
-lies in a file instead of memory. Everything else should not depend on the number of clients.
+--csv keeps a row for each job, --write makes the page from the rows there.
 """
 
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench import rows
+from bench.jobs import environment_of_jobs, read_run
+
 WARM_UP, COUNTED = 5, 20
-CLIENTS = (100, 1_000, 10_000)
-COHORT, RANKS = 100, 3
-COLUMNS = ("clients", "s/round", "CPU/round", "private", "took part", "state", "checkpoint")
+FIGURES = ("seconds", "cpu", "private", "took_part", "state", "checkpoint", "uplink_kb", "downlink_kb")
+CASE = ("sweep", "clients", "cohort", "ranks", "exchange", "parameters")
+ROW = (*CASE, *FIGURES, "commit", "started", "cpu_model")
+HEADS = ("s/round", "CPU/round", "private", "took part", "state", "checkpoint", "KB up", "KB down")
+# What a sweep varies, and the options that it fixes.
+SWEEPS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    "clients": (("clients",), {"cohort": 100, "partition": "iid", "p": 0.5, "ranks": 3}),
+    "ranks": (("ranks", "exchange"), {"clients": 100, "cohort": 10}),
+    "size": (("parameters",), {"clients": 20, "cohort": 10, "p": 0.5, "ranks": 3}),
+}
+REMARKS = {
+    "clients": """What a client that took part has to keep (control variates, 0.8 MB for this model) cannot shrink; with
+`--state-dir` it lies in a file instead of memory. Everything else should not depend on the number of clients.""",
+    "ranks": """The sum of the work is the same; with more ranks than cores it cannot end sooner, and each further rank
+costs its own memory and its part in the messages.""",
+    "size": """Memory of a rank beside the state is its copies of the model and torch itself, some 0.35 GB.""",
+}
+
+
+def cases(sweep: str) -> Iterator[dict[str, Any]]:
+    """Yield the options of each job of a sweep, `ranks` and the `width` of the model among them."""
+    fixed = SWEEPS[sweep][1]
+    if sweep == "clients":
+        yield from (fixed | {"clients": clients} for clients in (100, 1_000, 10_000))
+    elif sweep == "ranks":
+        for ranks in (2, 3, 5, 11):
+            yield from (fixed | {"ranks": ranks, "exchange": name} for name in ("collectives", "p2p"))
+    else:
+        yield from (fixed | {"model": "own", "width": width} for width in (70, 200, 700, 2_800))
 
 
 def main() -> None:
-    """Measure every number of clients; print the table, and write it down if asked to."""
+    """Measure every case of the chosen sweeps; print a row for each, and make the page if asked to."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench.scaling",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--data-dir", required=True, help="folder with MNIST")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument(
-        "--write", metavar="FILE", help="write the table, and what it was measured on, to this file"
-    )
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--sweep", nargs="+", choices=SWEEPS, default=list(SWEEPS))
+    parser.add_argument("--repeats", type=int, default=3, help="jobs per row")
+    parser.add_argument("--csv", type=Path, help="append a line for every job to this file")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="make this page from the rows of --csv")
     arguments = parser.parse_args()
-    if arguments.worker:
-        work(json.loads(arguments.worker))
-        return
     data = os.path.abspath(arguments.data_dir)
-    jobs: dict[int, list[dict[str, float]]] = {clients: [] for clients in CLIENTS}
-    for _ in range(arguments.repeats):  # in turn, so that another load on the machine meets all alike
-        for clients in CLIENTS:
-            jobs[clients].append(measure(clients, data))
-    rows = []
-    for clients, repeated in jobs.items():
-        job = sorted(repeated, key=lambda job: job["s/round"])[len(repeated) // 2]
-        rows.append(
-            f"| {clients} | {job['s/round']:.3f} | {job['CPU/round']:.3f} | {job['private']:.0f} "
-            f"| {job['took part']:.0f} | {job['state']:.0f} | {job['checkpoint']:.0f} |"
-        )
-    table = "\n".join([f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|", *rows])
-    print(table)
-    if arguments.write:
-        Path(arguments.write).write_text(document(table, arguments.repeats), encoding="utf-8")
+    for sweep in arguments.sweep:
+        measured: list[dict[str, Any]] = []
+        for _ in range(arguments.repeats):  # in turn, so that another load on the machine meets all alike
+            for case in cases(sweep):
+                measured.append({"sweep": sweep} | measure(case, data))
+                if arguments.csv:
+                    rows.append(arguments.csv, ROW, measured[-1:])
+        print(table(sweep, measured), flush=True)
+    if arguments.csv and arguments.write:
+        page = document(rows.read(arguments.csv), arguments.csv.name, arguments.repeats)
+        arguments.write.write_text(page, encoding="utf-8")
 
 
-def measure(clients: int, data: str) -> dict[str, float]:
+def measure(case: Mapping[str, Any], data: str) -> dict[str, Any]:
     """Run one job; return its row."""
+    base: dict[str, Any] = {
+        "dataset": "mnist",
+        "data_dir": data,
+        "density": 0.1,
+        "local_steps": "fixed",
+        "rounds": WARM_UP + COUNTED,
+        "eval_every": WARM_UP + COUNTED,
+        "checkpoint_every": 10,
+        "warm_up": WARM_UP,
+        "width": None,
+    }
     with tempfile.TemporaryDirectory() as folder:
-        options = {
-            "dataset": "mnist",
-            "data_dir": data,
-            "clients": clients,
-            "cohort": COHORT,
-            "partition": "iid",
-            "local_steps": "fixed",
-            "p": 0.5,
-            "rounds": WARM_UP + COUNTED,
-            "eval_every": WARM_UP + COUNTED,
-            "checkpoint_every": 10,
-            "out": f"{folder}/run",
-        }
-        command = ["mpirun", "-n", str(RANKS), sys.executable, __file__, "--data-dir", ""]
-        subprocess.run([*command, "--worker", json.dumps(options)], check=True, stdout=subprocess.DEVNULL)
-        run = Path(folder, "run")
-        rounds = [json.loads(line) for line in (run / "rounds.jsonl").read_text().splitlines()]
-        ranks = [json.loads(Path(folder, f"rank-{rank}.json").read_text()) for rank in range(RANKS)]
-        newest = max(run.glob("checkpoints/*.state")).stem
-        files = [*run.glob(f"checkpoints/{newest}*")]
-        counted = [record["seconds"] for record in rounds[WARM_UP:]]
-        return {
-            "s/round": statistics.median(
-                seconds["round"] - seconds["evaluate"] - seconds["checkpoint"] for seconds in counted
-            ),
-            "CPU/round": sum(rank["cpu"] for rank in ranks) / COUNTED,
-            "private": max(rank["private"] for rank in ranks),
-            "took part": len({client for record in rounds for client in record["cohort"]}),
-            "state": sum(rank["shared"] for rank in ranks) - ranks[0]["data"],
-            "checkpoint": sum(file.stat().st_size for file in files) / 1e6,
-        }
-
-
-def work(options: dict[str, Any]) -> None:
-    """Be one rank of a job, and write down what it took."""
-    from unittest.mock import patch
-
-    from mpi4py import MPI
-
-    from fedcomloc_mpi.config import make_config
-    from fedcomloc_mpi.runtime import client, job, server
-    from fedcomloc_mpi.runtime.setup import Setup
-
-    rank = MPI.COMM_WORLD.rank
-    facts = {"private": 0.0, "shared": 0.0, "data": 0.0, "cpu": 0.0}
-    over = threading.Event()
-
-    def watch() -> None:
-        """Note the largest private memory."""
-        while not over.wait(0.2):
-            facts["private"] = max(facts["private"], memory()["private"])
-
-    def timed(original: Any) -> Any:
-        """Begin to count CPU time with the first round that counts."""
-
-        def plan(setup: Any, number: int, *speeds: Any) -> Any:
-            if number == WARM_UP + 1:
-                facts["cpu"] = -time.process_time()
-            return original(setup, number, *speeds)
-
-        return plan
-
-    def ended(original: Any) -> Any:
-        """Stop counting when the rounds are over, and note the memory."""
-
-        def run(self: Any) -> Any:
-            result = original(self)
-            facts["cpu"] += time.process_time()
-            # Shares of shared pages add up only if all ranks look at the same time.
-            facts["shared"] = memory()["shared"]
-            return result
-
-        return run
-
-    with (
-        patch.object(Setup, "plan", timed(Setup.plan)),
-        patch.object(client.ClientRank, "run", ended(client.ClientRank.run)),
-        patch.object(server.Server, "run", ended(server.Server.run)),
-    ):
-        thread = threading.Thread(target=watch)
-        thread.start()
-        try:
-            job.run(MPI.COMM_WORLD, make_config(**options))
-        finally:
-            over.set()
-            thread.join()
+        options: dict[str, Any] = base | dict(case) | {"out": f"{folder}/run"}
+        ranks = options.pop("ranks")
+        command = [
+            "mpirun",
+            "-n",
+            str(ranks),
+            sys.executable,
+            "-m",
+            "bench.scaling_rank",
+            json.dumps(options),
+        ]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment_of_jobs())
+        path = Path(options["out"])
+        run = read_run(path)
+        facts = [json.loads(Path(folder, f"rank-{rank}.json").read_text()) for rank in range(ranks)]
+        newest = max(path.glob("checkpoints/*.state")).stem
+        checkpoint = sum(file.stat().st_size for file in path.glob(f"checkpoints/{newest}*"))
     # Training set, labels, and the partition's two arrays: what else the ranks share.
-    facts["data"] = (60_000 * (784 * 4 + 8 + 8) + 8 * options["clients"]) / 1e6
-    Path(options["out"]).with_name(f"rank-{rank}.json").write_text(json.dumps(facts))
+    shared_data = (60_000 * (784 * 4 + 8 + 8) + 8 * options["clients"]) / 1e6
+    counted = run.records[WARM_UP:]
+    made = run.source()
+    return {
+        "clients": options["clients"],
+        "cohort": options["cohort"],
+        "ranks": ranks,
+        "exchange": options.get("exchange", ""),
+        "parameters": run.summary["uplink"]["dense_bytes"] // (4 * options["cohort"] * len(run.records)),
+        "seconds": statistics.median(
+            record.seconds - record.server_seconds["evaluate"] - record.server_seconds["checkpoint"]
+            for record in counted
+        ),
+        "cpu": sum(rank["cpu"] for rank in facts) / COUNTED,
+        "private": max(rank["private"] for rank in facts),
+        "took_part": len({client for record in run.records for client in record.cohort}),
+        "state": sum(rank["shared"] for rank in facts) - shared_data,
+        "checkpoint": checkpoint / 1e6,
+        # Either sum is over the clients of the cohort.
+        "uplink_kb": sum(record.uplink.payload_bytes for record in counted)
+        / len(counted)
+        / options["cohort"]
+        / 1e3,
+        "downlink_kb": sum(record.downlink.payload_bytes for record in counted)
+        / len(counted)
+        / options["cohort"]
+        / 1e3,
+        "commit": made["commit"],
+        "started": made["started"],
+        "cpu_model": made["cpu"],
+    }
 
 
-def memory() -> dict[str, float]:
-    """Return this process's memory in MB: private to it, and its part of what it shares by memory files."""
-    kilobytes: dict[str, int] = {}
-    for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]:
-        name, value, *_ = line.split()
-        kilobytes[name.rstrip(":")] = int(value)
-    private = kilobytes["Pss_Anon"] + kilobytes["Pss_File"]
-    return {"private": private * 1024 / 1e6, "shared": kilobytes["Pss_Shmem"] * 1024 / 1e6}
+def table(sweep: str, measured: Sequence[Mapping[str, Any]]) -> str:
+    """Return a sweep's rows as a Markdown table: of each case the job with the median seconds per round."""
+    varied = SWEEPS[sweep][0]
+    jobs: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for row in measured:
+        if row["sweep"] == sweep:
+            jobs.setdefault(tuple(str(row[name]) for name in varied), []).append(row)
+    lines = [f"| {' | '.join([*varied, *HEADS])} |", "|---" * (len(varied) + len(HEADS)) + "|"]
+    for case, same in jobs.items():
+        row = sorted(same, key=lambda row: float(row["seconds"]))[len(same) // 2]
+        seconds, cpu, *rest = (float(row[name]) for name in FIGURES)
+        figures = [f"{seconds:.3f}", f"{cpu:.3f}", *(f"{value:.0f}" for value in rest)]
+        lines.append(f"| {' | '.join([*case, *figures])} |")
+    return "\n".join(lines)
 
 
-def document(table: str, repeats: int) -> str:
-    """Return the contents of docs/results/scaling.md."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    columns = __doc__.partition("per round:\n\n")[2].partition("\n\n")[0]
-    rest = __doc__.rpartition("MB\n\n")[2].strip()
-    return (
-        "# Cost of a round over the number of clients\n\n"
-        f"`python bench/scaling.py --data-dir DIR --repeats {repeats} --write docs/results/scaling.md`, "
-        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit},\n{os.cpu_count()} cores ({platform.machine()}): "
-        f"FedMNIST, {RANKS} ranks, cohort {COHORT}, 2 local steps, {WARM_UP} rounds that do not count and then "
-        f"{COUNTED}.\n\n"
-        f"{table}\n\n```text\n{columns}\n```\n\n{rest}\n"
-    )
+def document(found: Sequence[Mapping[str, str]], file: str, repeats: int) -> str:
+    """Return the page."""
+    made = {name: ", ".join(sorted({row[name] for row in found})) for name in ("commit", "cpu_model")}
+    days = " to ".join(sorted({row["started"][:10] for row in found}))
+    sweeps = __doc__.partition("per round:\n\n")[2].partition("\n\nColumns")[0]
+    columns = __doc__.partition("Columns")[2].partition("\n\n--csv")[0]
+    lines = [
+        "# Cost of a round over clients, ranks and size of the model\n",
+        f"`python -m bench.scaling --data-dir DIR --repeats {repeats}`, {days}, commit {made['commit']},"
+        f" {os.cpu_count()} cores of {made['cpu_model']}: FedMNIST at density 0.1. Every job is a row of"
+        f" [{file}]({file}); a line here is the job with the median seconds per round.\n",
+        f"```text\n{sweeps}\n```\n\nColumns{columns.partition('    s/round')[0].rstrip()}\n",
+        f"```text\n    s/round{columns.partition('    s/round')[2]}\n```",
+    ]
+    for sweep, remark in REMARKS.items():
+        lines.append(f"\n## {sweep.capitalize()}\n\n{table(sweep, found)}\n\n{remark}")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

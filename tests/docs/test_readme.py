@@ -1,6 +1,7 @@
 """Every command of the README is run.
 
-Commands in `console` blocks are run here, training ones cut to one round. Commands in `sh` blocks take minutes: .ci/run
+Commands in `console` blocks are run here, training ones cut to one round, and on data from outside to three ranks: of
+eleven each would read and start for longer than everything else takes. Commands in `sh` blocks take minutes: .ci/run
 runs them in a fresh checkout.
 """
 
@@ -83,6 +84,7 @@ def test_training_command(command: str, tmp_path: Path, request: pytest.FixtureR
     assert (mpi, ranks_flag, python) == ("mpirun", "-n", "python")
     if "--data-dir" in arguments:
         (tmp_path / "data").symlink_to(request.getfixturevalue("test_data"))
+        ranks = "3"
     job = mpirun(int(ranks), [*arguments, "--rounds", "1"], cwd=tmp_path, timeout=110)
     assert job.returncode == 0, job
     (run,) = (tmp_path / "runs").iterdir()
