@@ -10,14 +10,14 @@ seconds per round:
     size     cohort 10 of 20 clients, 3 ranks, 2 local steps; hidden layers of 70 to 2 800 units, 0.06 to 10 million
              parameters
 
-Columns, of the 20 rounds that follow 5 of warm-up, evaluation aside:
+Columns, of the 20 rounds that follow 5 of warm-up; one more, with the evaluation and the checkpoint, ends the run:
 
-    s/round     median wall-clock seconds, checkpoints aside
+    s/round     median wall-clock seconds
     CPU/round   CPU seconds of all ranks
     private     largest memory of a rank that it shares with no other (Pss of anonymous and file pages), MB
-    took part   clients that took part in all 25 rounds
+    took part   clients that took part in all 26 rounds
     state       memory of their control variates and of the uploads, shared by the ranks of the node, MB
-    checkpoint  size of the files of the last checkpoint, MB
+    checkpoint  size of the files of the checkpoint, MB
     KB up, down mean payload of the uplink of a client and of the downlink to a rank
 
 --csv keeps a row for each job, --write makes the page from the rows there.
@@ -103,10 +103,10 @@ def measure(case: Mapping[str, Any], data: str) -> dict[str, Any]:
         "data_dir": data,
         "density": 0.1,
         "local_steps": "fixed",
-        "rounds": WARM_UP + COUNTED,
-        "eval_every": WARM_UP + COUNTED,
-        "checkpoint_every": 10,
-        "warm_up": WARM_UP,
+        "rounds": WARM_UP + COUNTED + 1,
+        "eval_every": WARM_UP + COUNTED + 1,
+        "checkpoint_every": 0,
+        "counted": [WARM_UP + 1, WARM_UP + COUNTED],
         "width": None,
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -129,7 +129,7 @@ def measure(case: Mapping[str, Any], data: str) -> dict[str, Any]:
         checkpoint = sum(file.stat().st_size for file in path.glob(f"checkpoints/{newest}*"))
     # Training set, labels, and the partition's two arrays: what else the ranks share.
     shared_data = (60_000 * (784 * 4 + 8 + 8) + 8 * options["clients"]) / 1e6
-    counted = run.records[WARM_UP:]
+    counted = run.records[WARM_UP : WARM_UP + COUNTED]
     made = run.source()
     return {
         "clients": options["clients"],
@@ -137,10 +137,7 @@ def measure(case: Mapping[str, Any], data: str) -> dict[str, Any]:
         "ranks": ranks,
         "exchange": options.get("exchange", ""),
         "parameters": run.summary["uplink"]["dense_bytes"] // (4 * options["cohort"] * len(run.records)),
-        "seconds": statistics.median(
-            record.seconds - record.server_seconds["evaluate"] - record.server_seconds["checkpoint"]
-            for record in counted
-        ),
+        "seconds": statistics.median(record.seconds for record in counted),
         "cpu": sum(rank["cpu"] for rank in facts) / COUNTED,
         "private": max(rank["private"] for rank in facts),
         "took_part": len({client for record in run.records for client in record.cohort}),

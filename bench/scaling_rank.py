@@ -1,7 +1,7 @@
 """One rank of a job of `bench.scaling`: it trains, and writes down what that took.
 
 `mpirun -n RANKS python -m bench.scaling_rank OPTIONS`, where OPTIONS is a JSON object of the job's options, besides
-`warm_up`, the rounds that do not count, and `width`, of the hidden layers of a network of that size or null for the
+`counted`, the first and the last round that count, and `width`, of the hidden layers of a network of that size or null for the
 model of the options. Every rank leaves `rank-N.json` beside the run's folder; the figures are in MB and seconds.
 """
 
@@ -25,7 +25,7 @@ from fedcomloc_mpi.runtime.setup import Setup
 
 def main(options: dict[str, Any]) -> None:
     """Run the job; write the facts down."""
-    width, warm_up = options.pop("width"), options.pop("warm_up")
+    width, (first, last) = options.pop("width"), options.pop("counted")
     facts = {"private": 0.0, "shared": 0.0, "cpu": 0.0}
     over = threading.Event()
 
@@ -35,21 +35,22 @@ def main(options: dict[str, Any]) -> None:
             facts["private"] = max(facts["private"], memory()["private"])
 
     def timed(original: Any) -> Any:
-        """Begin to count CPU time with the first round that counts."""
+        """Count CPU time of the rounds that count: each is planned when the one before is over."""
 
         def plan(setup: Any, number: int, *speeds: Any) -> Any:
-            if number == warm_up + 1:
+            if number == first:
                 facts["cpu"] = -time.process_time()
+            if number == last + 1:
+                facts["cpu"] += time.process_time()
             return original(setup, number, *speeds)
 
         return plan
 
     def ended(original: Any) -> Any:
-        """Stop counting when the rounds are over, and note the memory."""
+        """Note the memory when the rounds are over."""
 
         def run(self: Any) -> Any:
             result = original(self)
-            facts["cpu"] += time.process_time()
             # Shares of shared pages add up only if all ranks look at the same time.
             facts["shared"] = memory()["shared"]
             return result
