@@ -2,13 +2,12 @@
 
     python -m bench.scaling --data-dir DIR [--csv FILE --write PAGE]
 
-runs FedMNIST jobs at density 0.1, each `--repeats` times in turn, and prints a row for each, of the job with the median
+runs FedMNIST jobs at density 0.1 with 10 local steps, each `--repeats` times in turn, and prints a row for each, of the job with the median
 seconds per round:
 
-    clients  cohort 100 of 100, 1 000 and 10 000 clients (iid), 3 ranks, 2 local steps
-    ranks    cohort 10 of 100 clients, 10 local steps, on 2 to 11 ranks by both exchanges: the same work on more ranks
-    size     cohort 10 of 20 clients, 3 ranks, 2 local steps; hidden layers of 70 to 2 800 units, 0.06 to 10 million
-             parameters
+    clients  cohort 100 of 100, 1 000 and 10 000 clients (iid), 3 ranks, minibatches of 6, all that one of 10 000 has
+    ranks    cohort 10 of 100 clients on 2 to 11 ranks by both exchanges: the same work on more ranks
+    size     cohort 10 of 20 clients, 3 ranks; hidden layers of 70 to 2 800 units, 0.06 to 10 million parameters
 
 Columns, of the 20 rounds that follow 5 of warm-up; one more, with the evaluation and the checkpoint, ends the run:
 
@@ -44,9 +43,9 @@ ROW = (*CASE, *FIGURES, "commit", "started", "cpu_model")
 HEADS = ("s/round", "CPU/round", "private", "took part", "state", "checkpoint", "KB up", "KB down")
 # What a sweep varies, and the options that it fixes.
 SWEEPS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
-    "clients": (("clients",), {"cohort": 100, "partition": "iid", "p": 0.5, "ranks": 3}),
+    "clients": (("clients",), {"cohort": 100, "partition": "iid", "batch_size": 6, "ranks": 3}),
     "ranks": (("ranks", "exchange"), {"clients": 100, "cohort": 10}),
-    "size": (("parameters",), {"clients": 20, "cohort": 10, "p": 0.5, "ranks": 3}),
+    "size": (("parameters",), {"clients": 20, "cohort": 10, "ranks": 3}),
 }
 REMARKS = {
     "clients": """What a client that took part has to keep (control variates, 0.8 MB for this model) cannot shrink; with
@@ -183,7 +182,7 @@ def document(found: Sequence[Mapping[str, str]], file: str, repeats: int) -> str
     lines = [
         "# Cost of a round over clients, ranks and size of the model\n",
         f"`python -m bench.scaling --data-dir DIR --repeats {repeats}`, {days}, commit {made['commit']},"
-        f" {os.cpu_count()} cores of {made['cpu_model']}: FedMNIST at density 0.1. Every job is a row of"
+        f" {os.cpu_count()} cores of {made['cpu_model']}: FedMNIST at density 0.1, 10 local steps. Every job is a row of"
         f" [{file}]({file}); a line here is the job with the median seconds per round.\n",
         f"```text\n{sweeps}\n```\n\nColumns{columns.partition('    s/round')[0].rstrip()}\n",
         f"```text\n    s/round{columns.partition('    s/round')[2]}\n```",

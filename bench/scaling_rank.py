@@ -1,7 +1,7 @@
 """One rank of a job of `bench.scaling`: it trains, and writes down what that took.
 
 `mpirun -n RANKS python -m bench.scaling_rank OPTIONS`, where OPTIONS is a JSON object of the job's options, besides
-`counted`, the first and the last round that count, and `width`, of the hidden layers of a network of that size or null for the
+`counted`, the first and the last round that count, and `width`, of the hidden layers of the network, or null for the
 model of the options. Every rank leaves `rank-N.json` beside the run's folder; the figures are in MB and seconds.
 """
 
