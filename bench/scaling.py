@@ -2,8 +2,8 @@
 
     python -m bench.scaling --data-dir DIR [--csv FILE --write PAGE]
 
-runs FedMNIST jobs at density 0.1 with 10 local steps, each `--repeats` times in turn, and prints a row for each, of the job with the median
-seconds per round:
+runs FedMNIST jobs at density 0.1 with 10 local steps, each `--repeats` times in turn, and prints a row for each, of the
+job with the median seconds per round:
 
     clients  cohort 100 of 100, 1 000 and 10 000 clients (iid), 3 ranks, minibatches of 6, all that one of 10 000 has
     ranks    cohort 10 of 100 clients on 2 to 11 ranks by both exchanges: the same work on more ranks
@@ -50,8 +50,8 @@ SWEEPS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
 REMARKS = {
     "clients": """What a client that took part has to keep (control variates, 0.8 MB for this model) cannot shrink; with
 `--state-dir` it lies in a file instead of memory. Everything else should not depend on the number of clients.""",
-    "ranks": """The sum of the work is the same; with more ranks than cores it cannot end sooner, and each further rank
-costs its own memory and its part in the messages.""",
+    "ranks": """The sum of the work is the same; with more ranks than cores it cannot end sooner, and each further rank costs
+its own memory and its part in the messages. With 2 ranks the one client rank computes on one core.""",
     "size": """Memory of a rank beside the state is its copies of the model and torch itself, some 0.35 GB.""",
 }
 
@@ -182,8 +182,8 @@ def document(found: Sequence[Mapping[str, str]], file: str, repeats: int) -> str
     lines = [
         "# Cost of a round over clients, ranks and size of the model\n",
         f"`python -m bench.scaling --data-dir DIR --repeats {repeats}`, {days}, commit {made['commit']},"
-        f" {os.cpu_count()} cores of {made['cpu_model']}: FedMNIST at density 0.1, 10 local steps. Every job is a row of"
-        f" [{file}]({file}); a line here is the job with the median seconds per round.\n",
+        f" {os.cpu_count()} cores of {made['cpu_model']}: FedMNIST at density 0.1, 10 local steps. Every job is a row"
+        f" of [{file}]({file}); a line here is the job with the median seconds per round.\n",
         f"```text\n{sweeps}\n```\n\nColumns{columns.partition('    s/round')[0].rstrip()}\n",
         f"```text\n    s/round{columns.partition('    s/round')[2]}\n```",
     ]
