@@ -50,8 +50,8 @@ SWEEPS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
 REMARKS = {
     "clients": """What a client that took part has to keep (control variates, 0.8 MB for this model) cannot shrink; with
 `--state-dir` it lies in a file instead of memory. Everything else should not depend on the number of clients.""",
-    "ranks": """The sum of the work is the same; with more ranks than cores it cannot end sooner, and each further rank costs
-its own memory and its part in the messages. With 2 ranks the one client rank computes on one core.""",
+    "ranks": """The sum of the work is the same; with more ranks than cores it cannot end sooner, and each further rank
+costs its own memory and its part in the messages. With 2 ranks the one client rank computes on one core.""",
     "size": """Memory of a rank beside the state is its copies of the model and torch itself, some 0.35 GB.""",
 }
 
