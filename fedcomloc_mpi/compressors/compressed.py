@@ -1,6 +1,7 @@
 """What a compressor returns and the wire carries: a support, and a value or a level for each entry of it."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -63,6 +64,20 @@ class Compressed:
             object.__setattr__(self, "known_indices", found)
         assert self.known_indices is not None
         return self.known_indices
+
+    @cached_property
+    def nonzero_mask(self) -> np.ndarray:
+        """Of a vector whose every entry is kept: the bitmap of those whose bits, or levels, are not all 0.
+
+        -0 belongs to it; a level of 0 is +0.
+        """
+        return kernels.support(self.values if self.levels is None else self.levels.levels.view(np.float32))
+
+    @cached_property
+    def nonzero_values(self) -> np.ndarray:
+        """float32: the values of the entries in `nonzero_mask`."""
+        count = kernels.popcount(self.nonzero_mask)
+        return self.values if count == self.count else kernels.gather(self.values, self.nonzero_mask, count)
 
     def write_to(self, out: np.ndarray) -> None:
         """Write the decompressed vector into `out` (1-D, length d, any float dtype)."""

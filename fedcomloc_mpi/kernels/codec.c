@@ -498,6 +498,7 @@ static int64_t select_by_bracket(const float *x, int64_t d, int64_t k, uint32_t 
     int64_t wanted = k - fcl_popcount(bitmap, bitmap_bytes(d));
     if (wanted < 0 || (wanted > n && low > 0)) return 0;
     if (wanted >= n) {
+        if (wanted > n) *found = 0;
         for (int64_t i = 0; i < n; i++) bitmap[places[i] >> 3] |= (uint8_t)(1u << (places[i] & 7));
         set_first_clear(bitmap, d, wanted - n); /* all that is left are zeros */
         return 1;

@@ -1,7 +1,5 @@
 """The bytes of a round by every definition, from what was really encoded and delivered."""
 
-import numpy as np
-
 from fedcomloc_mpi.compressors import Compressor, kept_entries
 from fedcomloc_mpi.metrics.bytes import bound_bytes, paper_bytes
 from fedcomloc_mpi.metrics.records import DirectionBytes
@@ -14,7 +12,7 @@ class Accounting:
     def __init__(self, setup: Setup, round: int, model_bytes: int) -> None:
         """Start after `round`, 0 for a fresh run; `model_bytes` is the size of its model coded without a reference."""
         self._setup = setup
-        self._last_cohort = setup.cohort(round) if round else np.empty(0, dtype=np.int64)
+        self._last_cohort = frozenset(setup.cohort(round).tolist() if round else ())
         self.last_model_bytes = model_bytes
 
     def close_round(
@@ -31,9 +29,9 @@ class Accounting:
         broadcast coded without a reference; delivered: bytes that MPI delivered (uplink, downlink).
         """
         setup, algorithm, cohort = self._setup, self._setup.algorithm, plan.round.cohort
-        newcomers = int(np.setdiff1d(plan.cohort, self._last_cohort, assume_unique=True).size)
-        device = downlink_payload * cohort + self.last_model_bytes * newcomers
-        self._last_cohort, self.last_model_bytes = plan.cohort, model_bytes
+        members = frozenset(plan.cohort.tolist())
+        device = downlink_payload * cohort + self.last_model_bytes * len(members - self._last_cohort)
+        self._last_cohort, self.last_model_bytes = members, model_bytes
         up_paper, up_bound = self._vector_bytes(setup.uplink)
         down_paper, down_bound = self._vector_bytes(setup.downlink)
         up, down = algorithm.uplink_vectors * cohort, algorithm.downlink_vectors * cohort

@@ -82,6 +82,9 @@ class Server:
         algorithm, size = setup.algorithm, setup.layout.size
         self._after = torch.from_numpy(start.broadcast.copy())
         self._before = torch.zeros_like(self._after)
+        self._held: list[Reference] | list[None] = [None] * len(self._after)
+        # What encoding the last broadcast has told of it, for the reference that it becomes.
+        self._known: list[tuple[np.ndarray, np.ndarray] | None] = [None] * len(self._after)
         self._server_vectors = torch.zeros(algorithm.server_vectors, size, dtype=torch.float64)
         self._sum = torch.zeros(algorithm.uplink_vectors, size, dtype=torch.float64)
         self._control_sum = torch.zeros(size if algorithm.control_vectors else 0, dtype=torch.float64)
@@ -157,7 +160,10 @@ class Server:
         number = plan.round.number
         self._watchdog.begin_round(plan.round.local_steps)
         self._before, self._after = self._after, self._before
-        held = [Reference(vector.numpy(), setup.layout) for vector in self._before]
+        held = self._held = [
+            Reference(vector.numpy(), setup.layout, known, before)
+            for vector, known, before in zip(self._before, self._known, self._held, strict=True)
+        ]
         plan, collected = self._collect(plan, held)
         reports = collected.reports
         saved_by_others = self._saver.saved_by_others(reports)
@@ -307,11 +313,13 @@ class Server:
                 if not message.self_contained:
                     message = encode(without_lattice(compressed), None, setup.coders)
                 alone.append(message.data.size)
+                self._known[position] = _support_of(compressed)
         with self._watch.part("aggregate"):
             if self._control_sum.numel():
                 algorithm.add_to_control_sum(plan.round, mean, before, broadcast, self._control_sum)
             algorithm.step_server(plan.round, before, broadcast)
         if plan.round.server_step != 1.0:  # the model is not what travelled
+            self._known[0] = None
             with self._watch.part("encode"):
                 stepped = self._compress(Identity(setup.layout), broadcast[0], 0, None)
                 alone[0] = encode(stepped, None, setup.coders).data.size
@@ -337,3 +345,10 @@ class Server:
             if deployed is not None:
                 figures["test_accuracy_compressed"] = self._evaluate(deployed)[1]
             return figures
+
+
+def _support_of(broadcast: Compressed) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return a Reference's `known` of a broadcast that is encoded; None where that does not tell."""
+    if broadcast.mask is not None or broadcast.levels is not None:
+        return None
+    return broadcast.nonzero_mask, broadcast.nonzero_values

@@ -140,7 +140,7 @@ def _variants(compressed: Compressed) -> Iterable[tuple[Layout, int, Support, En
         yield layout, 0, complete, EntryValues(values, levels)
         return
     # Compared as bits, or as levels: -0 is a value of its own, a level of 0 is +0 again.
-    mask = kernels.support(values if levels is None else levels.levels.view(np.float32))
+    mask = compressed.nonzero_mask
     count = kernels.popcount(mask)
     # Where few entries of a long vector are +0, or many, only one of the two ways is worth the time of trying.
     zeros = size - count
@@ -156,7 +156,7 @@ def _variants(compressed: Compressed) -> Iterable[tuple[Layout, int, Support, En
         layout,
         headers.FLAG_ZEROS_LEFT_OUT,
         Support(size, count, mask),
-        EntryValues(kernels.gather(values, mask, count), rest),
+        EntryValues(compressed.nonzero_values, rest),
     )
 
 
@@ -246,11 +246,11 @@ def decode_reference(
     _, support, entries = _open(buffer, layout, reference)
     if support.complete:
         out[:] = entries.values
-        return Reference(out, layout)
+        return Reference(out, layout, before=reference)
     kernels.scatter(entries.values, support.mask, out)
     if (entries.values.view(np.uint32) == 0).any():
-        return Reference(out, layout)
-    return Reference(out, layout, (_kept(support.mask), _kept(entries.values)))
+        return Reference(out, layout, before=reference)
+    return Reference(out, layout, (_kept(support.mask), _kept(entries.values)), reference)
 
 
 def _kept(array: np.ndarray) -> np.ndarray:

@@ -13,12 +13,16 @@ class Reference:
     """A vector that both ends of a message hold; what coders derive from it is computed when first asked for.
 
     `vector`: float32 [layout.size], contiguous; kept, not copied, and must not change as long as the Reference is used.
-    `known`: its `support_mask` and `values`, where whoever makes it has them already. Raises ValueError on another
-    shape or dtype.
+    `known`: its `support_mask` and `values`, where whoever makes it has them already. `before`: a vector that it is
+    probably near, the round before. Raises ValueError on another shape or dtype.
     """
 
     def __init__(
-        self, vector: np.ndarray, layout: Layout, known: tuple[np.ndarray, np.ndarray] | None = None
+        self,
+        vector: np.ndarray,
+        layout: Layout,
+        known: tuple[np.ndarray, np.ndarray] | None = None,
+        before: "Reference | None" = None,
     ) -> None:
         if vector.dtype != np.float32 or vector.shape != (layout.size,) or not vector.flags.c_contiguous:
             raise ValueError(
@@ -29,6 +33,10 @@ class Reference:
         if known is not None:
             self.support_mask, self.values = known
         self._topk: tuple[int, np.ndarray] | None = None
+        # Where the smallest of its largest entries lies, or did.
+        self._smallest: np.ndarray = (
+            np.zeros(2, dtype=np.uint32) if before is None else before._smallest.copy()
+        )
 
     @cached_property
     def fingerprint(self) -> int:
@@ -71,8 +79,7 @@ class Reference:
     def _select(self, k: int) -> np.ndarray:
         if k < self.values.size < self.layout.size:
             # Among those that are not +0 there are fewer to search, unless the smallest one kept is a zero.
-            smallest = np.zeros(2, dtype=np.uint32)
-            found = kernels.select(self.values, k, smallest)
-            if smallest[0]:
+            found = kernels.select(self.values, k, self._smallest)
+            if self._smallest[0]:
                 return kernels.expand(found, self.support_mask)
         return kernels.select(self.vector, k)

@@ -125,3 +125,27 @@ def test_masks(data):
 def test_refuses_another_shape_or_dtype(vector):
     with pytest.raises(ValueError, match="contiguous float32"):
         Reference(vector, Layout([3]))
+
+
+@pytest.mark.parametrize("nonzero", [0, 50, 150])
+def test_of_zeros_the_first_are_among_the_largest_whatever_their_sign(nonzero):
+    random = np.random.default_rng(nonzero)
+    vector = np.zeros(200_000, dtype=np.float32)
+    vector[random.choice(vector.size, 60_000, replace=False)] = -0.0
+    vector[random.choice(vector.size, nonzero, replace=False)] = random.standard_normal(nonzero)
+    expected = select_topk(vector, 100)
+    assert np.array_equal(expected, Reference(vector, Layout([vector.size])).topk_mask(100))
+
+
+def test_what_was_near_changes_nothing():
+    """A reference that knows the one before, and its own support, is the same as one that knows nothing."""
+    random = np.random.default_rng(3)
+    layout = Layout([50_000])
+    vector = random.standard_normal(layout.size).astype(np.float32) * (random.random(layout.size) < 0.2)
+    vector = vector.astype(np.float32)
+    last = None
+    for near in (vector, vector * np.float32(1.01), vector * np.float32(1e3), np.zeros_like(vector)):
+        alone = Reference(near, layout)
+        last = Reference(near, layout, (alone.support_mask, alone.values), last)
+        assert np.array_equal(last.topk_mask(3_000), alone.topk_mask(3_000))
+        assert last.fingerprint == alone.fingerprint
