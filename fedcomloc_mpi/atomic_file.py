@@ -28,7 +28,7 @@ class PendingFile:
         except OSError as error:
             raise self._user_error(error) from error
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append `data`."""
         try:
             self.file.write(data)

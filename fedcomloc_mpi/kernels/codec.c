@@ -17,6 +17,9 @@
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <wmmintrin.h>
+#endif
 
 #if defined(_WIN32)
 #define FCL_API __declspec(dllexport)
@@ -49,7 +52,7 @@ enum {
 #define STATE_LOW (UINT32_C(1) << 16) /* rANS states live in [2^16, 2^32) */
 
 /* Changes with every change of a signature or of what a function writes. */
-FCL_API int64_t fcl_version(void) { return 7; }
+FCL_API int64_t fcl_version(void) { return 8; }
 
 /* Whether this machine can run what is compiled for x86-64-v3; to be asked of the build for every machine. */
 FCL_API int64_t fcl_runs_v3(void) {
@@ -613,6 +616,54 @@ FCL_API int64_t fcl_fingerprint(const uint8_t *bitmap, int64_t d, const float *v
     uint64_t inner = mix64(hash_bytes((const uint8_t *)values, 4 * n) + GOLDEN);
     *result = mix64(hash_bytes(bitmap, bitmap_bytes(d)) + inner + (uint64_t)d);
     return n;
+}
+
+/* ---- checksum -----------------------------------------------------------------------------------------------------
+ *
+ * CRC-32 (RFC 1952) by carry-less multiplication: Gopal and others, "Fast CRC Computation for Generic Polynomials Using
+ * PCLMULQDQ Instruction", Intel 2009, whose constants for the reflected polynomial these are: powers of x modulo it, by
+ * which 128 bits are carried over the 512 or 128 that follow, and at the end Barrett's reduction.
+ */
+
+#if defined(__x86_64__) && defined(__GNUC__)
+typedef __m128i crc_fold;
+
+__attribute__((target("pclmul"))) static inline crc_fold carry_over(crc_fold from, crc_fold powers, crc_fold onto) {
+    crc_fold low = _mm_clmulepi64_si128(from, powers, 0x00), high = _mm_clmulepi64_si128(from, powers, 0x11);
+    return _mm_xor_si128(_mm_xor_si128(low, high), onto);
+}
+
+__attribute__((target("pclmul"))) static uint32_t crc32_folded(const uint8_t *p, int64_t length, uint32_t crc) {
+    const crc_fold over_512 = _mm_set_epi64x(0x01c6e41596, 0x0154442bd4);
+    const crc_fold over_128 = _mm_set_epi64x(0x00ccaa009e, 0x01751997d0);
+    const crc_fold over_64 = _mm_set_epi64x(0, 0x0163cd6124), barrett = _mm_set_epi64x(0x01f7011641, 0x01db710641);
+    const crc_fold low_words = _mm_set_epi32(0, -1, 0, -1);
+    crc_fold x[4];
+    for (int i = 0; i < 4; i++) x[i] = _mm_loadu_si128((const crc_fold *)(p + 16 * i));
+    x[0] = _mm_xor_si128(x[0], _mm_cvtsi32_si128((int)~crc));
+    const uint8_t *end = p + length;
+    for (p += 64; end - p >= 64; p += 64)
+        for (int i = 0; i < 4; i++) x[i] = carry_over(x[i], over_512, _mm_loadu_si128((const crc_fold *)(p + 16 * i)));
+    for (int i = 1; i < 4; i++) x[0] = carry_over(x[0], over_128, x[i]);
+    for (; p < end; p += 16) x[0] = carry_over(x[0], over_128, _mm_loadu_si128((const crc_fold *)p));
+    crc_fold v = _mm_xor_si128(_mm_srli_si128(x[0], 8), _mm_clmulepi64_si128(x[0], over_128, 0x10));
+    v = _mm_xor_si128(_mm_srli_si128(v, 4), _mm_clmulepi64_si128(_mm_and_si128(v, low_words), over_64, 0x00));
+    crc_fold q = _mm_and_si128(_mm_clmulepi64_si128(_mm_and_si128(v, low_words), barrett, 0x10), low_words);
+    v = _mm_xor_si128(v, _mm_clmulepi64_si128(q, barrett, 0x00));
+    return ~(uint32_t)_mm_cvtsi128_si32(_mm_srli_si128(v, 4));
+}
+#endif
+
+/* CRC-32 of `length` bytes, a multiple of 16 and at least 64, that follow others whose CRC-32 is `before`, 0 for none.
+ * Declines on a machine without the instruction. */
+FCL_API int64_t fcl_crc32(const uint8_t *p, int64_t length, uint32_t before) {
+    if (length < 64 || length % 16) return FCL_ERROR_ARGUMENT;
+#if defined(__x86_64__) && defined(__GNUC__)
+    if (__builtin_cpu_supports("pclmul")) return (int64_t)crc32_folded(p, length, before);
+#endif
+    (void)p;
+    (void)before;
+    return FCL_DECLINED;
 }
 
 /* ---- quantization ----------------------------------------------------------------------------------------------- */
@@ -2001,4 +2052,19 @@ FCL_API int64_t fcl_decode_sparse_floats(const uint8_t *section, int64_t section
     read = fcl_decode_float_differences(section + 1, section_bytes - 1, k, known, section[0], tokens, classes,
                                         (uint32_t *)w->tables, values);
     return read == section_bytes - 1 ? k : FCL_DECLINED;
+}
+
+/* Adds `weight` times what the above decodes to float64 accumulator[d], as fcl_accumulate does; nothing is added where this
+ * declines. */
+FCL_API int64_t fcl_add_sparse_floats(const uint8_t *section, int64_t section_bytes, const uint8_t *indices,
+                                      int64_t index_bytes, int32_t coder, int64_t d, int64_t k, const uint8_t *topk,
+                                      const uint8_t *support, const float *held, int64_t held_count, void *work,
+                                      int64_t work_bytes, double weight, double *accumulator) {
+    if (k < 1 || k >= d || d > (int64_t)UINT32_MAX || work_bytes < fcl_sparse_work(d, k)) return FCL_ERROR_ARGUMENT;
+    /* The workspace's first part and its last one, which decoding does not use. */
+    uint8_t *bitmap = ((sparse_work *)work)->parts;
+    float *values = (float *)((uint8_t *)work + fcl_sparse_work(d, k) - aligned(4 * k + 8));
+    int64_t decoded = fcl_decode_sparse_floats(section, section_bytes, indices, index_bytes, coder, d, k, topk, support, held,
+                                               held_count, work, work_bytes, bitmap, values);
+    return decoded < 0 ? decoded : fcl_accumulate(values, k, bitmap, d, weight, accumulator);
 }

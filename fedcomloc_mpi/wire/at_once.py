@@ -66,28 +66,48 @@ def decode(header: Header, message: np.ndarray, reference: Reference) -> tuple[S
 
     `reference` is the one that it was coded against.
     """
-    size, count = header.size, header.count
-    if (
-        header.value_coder != FloatDifferences.number
-        or header.index_coder not in _INDEX_CODERS
-        or header.bits != FLOAT_BITS
-        or not 0 < count < size
-        or header.index_bytes < _LEAST_INDEX_BYTES
-    ):
+    if not _fits(header):
         return None
-    indices_at = header.length + header.value_bytes
-    indices = message[indices_at:]
-    found = kernels.decode_sparse_floats(
-        message[header.length : indices_at],
-        indices,
-        header.index_coder,
-        size,
-        count,
-        reference.topk_mask(count) if int(indices[0]) & 3 == Base.REFERENCE_TOPK else None,
-        reference.support_mask,
-        reference.values,
-    )
+    found = kernels.decode_sparse_floats(*_coded(header, message, reference))
     if found is None:
         return None
     mask, values = found
-    return Support(size, count, mask), EntryValues(values, None)
+    return Support(header.size, header.count, mask), EntryValues(values, None)
+
+
+def add(
+    header: Header, message: np.ndarray, reference: Reference, weight: float, accumulator: np.ndarray
+) -> bool:
+    """Add `weight` times what `message` holds to float64 `accumulator`; False, and nothing added, as for `decode`."""
+    return _fits(header) and kernels.add_sparse_floats(
+        *_coded(header, message, reference), weight, accumulator
+    )
+
+
+def _fits(header: Header) -> bool:
+    """Whether the message may be one that the kernel reads."""
+    return (
+        header.value_coder == FloatDifferences.number
+        and header.index_coder in _INDEX_CODERS
+        and header.bits == FLOAT_BITS
+        and 0 < header.count < header.size
+        and header.index_bytes >= _LEAST_INDEX_BYTES
+    )
+
+
+def _coded(
+    header: Header, message: np.ndarray, reference: Reference
+) -> tuple[np.ndarray, np.ndarray, int, int, int, np.ndarray | None, np.ndarray, np.ndarray]:
+    """Return what the kernels read: both sections, their index coder, d and k, and the reference."""
+    indices_at = header.length + header.value_bytes
+    indices = message[indices_at:]
+    return (
+        message[header.length : indices_at],
+        indices,
+        header.index_coder,
+        header.size,
+        header.count,
+        reference.topk_mask(header.count) if int(indices[0]) & 3 == Base.REFERENCE_TOPK else None,
+        reference.support_mask,
+        reference.values,
+    )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedcomloc_mpi import kernels
 from fedcomloc_mpi.errors import MessageError
 from fedcomloc_mpi.layout import Layout
 
@@ -139,4 +140,4 @@ def coder_numbers(message: np.ndarray) -> tuple[int, int]:
 
 def _checksum(message: np.ndarray) -> int:
     """Return the CRC-32 of the bytes before and after the checksum's own."""
-    return zlib.crc32(message.data[_AFTER_CRC:], zlib.crc32(message.data[:_CRC_AT]))
+    return kernels.crc32(message[_AFTER_CRC:], zlib.crc32(message.data[:_CRC_AT]))

@@ -267,7 +267,10 @@ def decode_add(
     values are added exactly as they are. Raises MessageError, as `decode`, with the accumulator unchanged.
     """
     _check_result(accumulator, layout)
-    _, support, entries = _open(buffer, layout, reference)
+    message, header, known = _checked(buffer, layout, reference)
+    if known is not None and at_once.add(header, message, known, weight, accumulator):
+        return
+    support, entries = _sections(message, header, layout, known)
     kernels.accumulate(entries.values, None if support.complete else support.mask, weight, accumulator)
 
 
@@ -278,10 +281,21 @@ def _check_result(out: np.ndarray, layout: Layout) -> None:
 
 def _open(buffer: Buffer, layout: Layout, reference: Reference | None) -> tuple[Header, Support, EntryValues]:
     """Return the checked header, support and values of `buffer`; the latter two may be views of it."""
+    message, header, known = _checked(buffer, layout, reference)
+    if known is not None:
+        found = at_once.decode(header, message, known)
+        if found is not None:
+            return header, *found
+    return header, *_sections(message, header, layout, known)
+
+
+def _checked(
+    buffer: Buffer, layout: Layout, reference: Reference | None
+) -> tuple[np.ndarray, Header, Reference | None]:
+    """Return a message, its checked header, and the reference that it was coded against, None if none."""
     message = np.frombuffer(buffer, dtype=np.uint8) if len(buffer) else np.empty(0, dtype=np.uint8)
     header = headers.read(message, layout)
-    index_coder = INDEX_CODERS.get(header.index_coder)
-    if index_coder is None:
+    if header.index_coder not in INDEX_CODERS:
         raise MessageError(
             f"the message's index coder {header.index_coder} is unknown; known are {_known(INDEX_CODERS)}"
         )
@@ -302,16 +316,19 @@ def _open(buffer: Buffer, layout: Layout, reference: Reference | None) -> tuple[
                 f"the message was coded against reference {header.fingerprint:016x}, "
                 f"and the one here is {reference.fingerprint:016x}"
             )
-    values_at, indices_at = header.length, header.length + header.value_bytes
     # Coders see a reference only where the message says that it has one.
-    known = reference if header.fingerprint is not None else None
-    if known is not None:
-        found = at_once.decode(header, message, known)
-        if found is not None:
-            return header, *found
+    return message, header, reference if header.fingerprint is not None else None
+
+
+def _sections(
+    message: np.ndarray, header: Header, layout: Layout, known: Reference | None
+) -> tuple[Support, EntryValues]:
+    """Return what the coders that the checked header names read in the two sections."""
+    indices_at = header.length + header.value_bytes
+    index_coder, value_coder = INDEX_CODERS[header.index_coder], VALUE_CODERS[header.value_coder]
     support = index_coder.decode(message[indices_at:], header.size, header.count, known)
-    entries = value_coder.decode(message[values_at:indices_at], Place(layout, support, known), header.bits)
-    return header, support, entries
+    section = message[header.length : indices_at]
+    return support, value_coder.decode(section, Place(layout, support, known), header.bits)
 
 
 def _known(coders: Mapping[int, IndexCoder | ValueCoder]) -> str:

@@ -20,6 +20,7 @@ def one_by_one(monkeypatch):
     """Let every message be written and read by the coders, one by one."""
     monkeypatch.setattr(kernels, "encode_sparse_floats", lambda *arguments: None)
     monkeypatch.setattr(kernels, "decode_sparse_floats", lambda *arguments: None)
+    monkeypatch.setattr(kernels, "add_sparse_floats", lambda *arguments: False)
 
 
 def outcome(message, layout, reference):
@@ -28,6 +29,18 @@ def outcome(message, layout, reference):
         return decode(message, layout, reference)
     except MessageError as error:
         return str(error)
+
+
+def added(message, layout, reference, weight):
+    """What a message adds to a sum, as bytes, and what is said against it."""
+    total = np.random.default_rng(5).standard_normal(layout.size)
+    before = total.copy()
+    try:
+        decode_add(message, layout, reference, total, weight)
+    except MessageError as error:
+        assert np.array_equal(total, before)
+        return str(error)
+    return total.tobytes()
 
 
 def assert_same_outcome(one, other):
@@ -66,6 +79,8 @@ def sent(draw):
 def test_the_same_bytes_and_the_same_vector(case, data):
     layout, compressed, reference = case
     message = encode(compressed, reference)
+    weight = data.draw(st.sampled_from([1.0, 0.3]))
+    total = added(message.data, layout, reference, weight)
     with pytest.MonkeyPatch.context() as monkeypatch:
         one_by_one(monkeypatch)
         expected = encode(compressed, reference)
@@ -73,6 +88,7 @@ def test_the_same_bytes_and_the_same_vector(case, data):
         assert message.self_contained == expected.self_contained
         assert message.data.tobytes() == expected.data.tobytes()
         decoded = decode(message.data, layout, reference)
+        assert total == added(message.data, layout, reference, weight)
     assert_same(decode(message.data, layout, reference), decoded)
     damaged = bytearray(message.data.tobytes())
     if len(damaged) == 32:
@@ -80,10 +96,11 @@ def test_the_same_bytes_and_the_same_vector(case, data):
     for _ in range(data.draw(st.integers(1, 3))):
         damaged[data.draw(st.integers(32, len(damaged) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     damaged = sealed(bytes(damaged))
-    at_once = outcome(damaged, layout, reference)
+    at_once, total = outcome(damaged, layout, reference), added(damaged, layout, reference, weight)
     with pytest.MonkeyPatch.context() as monkeypatch:
         one_by_one(monkeypatch)
         assert_same_outcome(at_once, outcome(damaged, layout, reference))
+        assert total == added(damaged, layout, reference, weight)
 
 
 def usual_message(size=100_000, density=0.1, moved=0.003):
@@ -113,11 +130,14 @@ def calls(monkeypatch, name):
 @pytest.mark.parametrize("moved", [1e-4, 3e-3, 0.03])
 def test_usual_messages_take_this_way(moved, monkeypatch):
     written, read = calls(monkeypatch, "encode_sparse_floats"), calls(monkeypatch, "decode_sparse_floats")
+    sums = calls(monkeypatch, "add_sparse_floats")
     layout, compressed, reference = usual_message(moved=moved)
     message = encode(compressed, reference)
     total = np.zeros(layout.size)
     decode_add(message.data, layout, reference, total)
+    decode(message.data, layout, reference)
     assert len(written) == len(read) == 1 and None not in (*written, *read)
+    assert sums == [True]
     expected = np.zeros(layout.size)
     expected[compressed.indices()] = compressed.values
     assert np.array_equal(total, expected)

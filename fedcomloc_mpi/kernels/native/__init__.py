@@ -21,6 +21,7 @@ from fedcomloc_mpi.kernels.native.bitmaps import (
     support,
     unmark,
 )
+from fedcomloc_mpi.kernels.native.checksum import crc32
 from fedcomloc_mpi.kernels.native.differences import (
     apply_float_differences,
     apply_level_differences,
@@ -41,15 +42,21 @@ from fedcomloc_mpi.kernels.native.packing import (
     unpack,
 )
 from fedcomloc_mpi.kernels.native.quantization import dequantize, layer_maxima, quantize
-from fedcomloc_mpi.kernels.native.sparse_floats import decode_sparse_floats, encode_sparse_floats
+from fedcomloc_mpi.kernels.native.sparse_floats import (
+    add_sparse_floats,
+    decode_sparse_floats,
+    encode_sparse_floats,
+)
 from fedcomloc_mpi.kernels.native.symbols import SymbolPlan, decode_symbols, plan_symbols
 from fedcomloc_mpi.kernels.native.tokens import pack_low, tokenise, unpack_low
 
 __all__ = [
     "SymbolPlan",
     "accumulate",
+    "add_sparse_floats",
     "apply_float_differences",
     "apply_level_differences",
+    "crc32",
     "decode_float_differences",
     "decode_sparse_floats",
     "decode_symbols",

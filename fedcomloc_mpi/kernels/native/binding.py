@@ -12,7 +12,7 @@ import numpy as np
 from fedcomloc_mpi.errors import MessageError, NonFiniteError
 from fedcomloc_mpi.layout import Layout
 
-_VERSION = 7
+_VERSION = 8
 _ERRORS: dict[int, Callable[[], Exception]] = {
     -1: lambda: ValueError("an argument of a codec kernel is out of range"),
     -2: lambda: ValueError("a buffer of a codec kernel is too small"),
@@ -21,7 +21,8 @@ _ERRORS: dict[int, Callable[[], Exception]] = {
     -5: lambda: NonFiniteError("NaN or an infinity among the values"),
 }
 
-_I64, _I32, _U64, _F64, _P = ctypes.c_int64, ctypes.c_int32, ctypes.c_uint64, ctypes.c_double, ctypes.c_void_p
+_I64, _I32, _U64, _U32 = ctypes.c_int64, ctypes.c_int32, ctypes.c_uint64, ctypes.c_uint32
+_F64, _P = ctypes.c_double, ctypes.c_void_p
 _PROTOTYPES: dict[str, tuple[type, ...]] = {
     "version": (),
     "runs_v3": (),
@@ -35,6 +36,7 @@ _PROTOTYPES: dict[str, tuple[type, ...]] = {
     "support": (_P, _I64, _P),
     "expand": (_P, _I64, _P, _I64, _P),
     "fingerprint": (_P, _I64, _P, _I64, _P),
+    "crc32": (_P, _I64, _U32),
     "quantize": (_P, _I64, _P, _I64, _P, _P, _I64, _I64, _I64, _U64, _I32, _P),
     "dequantize": (_P, _I64, _P, _I64, _P, _P, _I64, _I64, _P),
     "layer_maxima": (_P, _I64, _P, _I64, _P, _I64, _P),
@@ -72,6 +74,7 @@ _PROTOTYPES: dict[str, tuple[type, ...]] = {
     "sparse_bound": (_I64, _I64),
     "encode_sparse_floats": (_P, _I64, _P, _I64, _P, _P, _P, _I64, _P, _I64, _P, _I64, _P),
     "decode_sparse_floats": (_P, _I64, _P, _I64, _I32, _I64, _I64, _P, _P, _P, _I64, _P, _I64, _P, _P),
+    "add_sparse_floats": (_P, _I64, _P, _I64, _I32, _I64, _I64, _P, _P, _P, _I64, _P, _I64, _F64, _P),
 }
 
 

@@ -69,5 +69,33 @@ def decode_sparse_floats(
     return None if decoded == _DECLINED else (mask, values)
 
 
+def add_sparse_floats(
+    section: np.ndarray,
+    indices: np.ndarray,
+    index_coder: int,
+    size: int,
+    count: int,
+    topk: np.ndarray | None,
+    support: np.ndarray,
+    held: np.ndarray,
+    weight: float,
+    accumulator: np.ndarray,
+) -> bool:
+    """Add `weight` times what `decode_sparse_floats` returns to float64 `accumulator` [size], as `accumulate` does.
+
+    False: nothing was added, and the coders are to be asked one by one.
+    """
+    if typed(accumulator, np.float64).size != size:
+        raise ValueError(f"an accumulator of {size} entries is needed, not {accumulator.size}")
+    work = _work(size, count)
+    added = call(
+        "add_sparse_floats", typed(section, np.uint8), section.size, typed(indices, np.uint8), indices.size,
+        index_coder, size, count, checked_bitmap(topk, size), checked_bitmap(support, size),
+        typed(held, np.float32), held.size, work, 8 * work.size, weight, accumulator,
+        answers=_DECLINED,
+    )  # fmt: skip
+    return added != _DECLINED
+
+
 def _work(size: int, count: int) -> np.ndarray:
     return WORKSPACE.take("sparse floats", (call("sparse_work", size, count) + 7) // 8, np.uint64)

@@ -1,4 +1,4 @@
-"""What `native` does in one call, the coders do here one by one, with the same bytes: both functions decline."""
+"""What `native` does in one call, the coders do here one by one, with the same bytes: all functions decline."""
 
 from typing import Any
 
@@ -9,3 +9,8 @@ def encode_sparse_floats(*arguments: Any) -> None:
 
 def decode_sparse_floats(*arguments: Any) -> None:
     """Decline."""
+
+
+def add_sparse_floats(*arguments: Any) -> bool:
+    """Decline."""
+    return False

@@ -11,13 +11,13 @@
 import json
 import math
 import struct
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from fedcomloc_mpi import kernels
 from fedcomloc_mpi.atomic_file import PendingFile
 
 _MAGIC, _END_MAGIC = b"FCLCKPT1", b"FCLCEND1"
@@ -52,7 +52,7 @@ class ContainerWriter:
         """Write a whole array of float32, float64, int64 or uint8."""
         dtype = array.dtype.newbyteorder("<").str
         self._arrays[name] = (dtype, list(array.shape), self._size)
-        self._write(np.ascontiguousarray(array, dtype=dtype).tobytes())
+        self._write_array(np.ascontiguousarray(array, dtype=dtype))
 
     def add_items(self, name: str, dtype: np.dtype[Any], item_shape: tuple[int, ...]) -> None:
         """Begin an array of items that are appended one by one; it ends where the next begins."""
@@ -63,7 +63,7 @@ class ContainerWriter:
         """Write the next item of the array begun last."""
         dtype, shape, _ = self._arrays[self._last]
         shape[0] += 1
-        self._write(np.ascontiguousarray(item, dtype=dtype).tobytes())
+        self._write_array(np.ascontiguousarray(item, dtype=dtype))
 
     def finish(self, facts: Mapping[str, Any]) -> FileRef:
         """Write the end, sync, and make the file appear."""
@@ -78,10 +78,14 @@ class ContainerWriter:
         """Remove what has been written."""
         self._pending.discard()
 
-    def _write(self, data: bytes) -> None:
-        self._pending.write(data)
-        self._crc = zlib.crc32(data, self._crc)
-        self._size += len(data)
+    def _write_array(self, array: np.ndarray) -> None:
+        self._write(array.reshape(-1).view(np.uint8))
+
+    def _write(self, data: bytes | np.ndarray) -> None:
+        array = np.frombuffer(data, dtype=np.uint8) if isinstance(data, bytes) else data
+        self._crc = kernels.crc32(array, self._crc)
+        self._pending.write(array.data)
+        self._size += array.size
 
 
 class Container:
@@ -173,6 +177,6 @@ def _read_through(path: Path) -> tuple[int, int, bytes]:
             size += len(block)
             tail += block
             if len(tail) > _TRAILER.size:
-                crc = zlib.crc32(tail[: -_TRAILER.size], crc)
+                crc = kernels.crc32(np.frombuffer(tail[: -_TRAILER.size], dtype=np.uint8), crc)
                 tail = tail[-_TRAILER.size :]
     return size, crc, tail
