@@ -19,7 +19,7 @@ Columns, of the 20 rounds that follow 5 of warm-up; one more, with the evaluatio
     checkpoint  size of the files of the checkpoint, MB
     KB up, down mean payload of the uplink of a client and of the downlink to a rank
 
---csv keeps a row for each job, --write makes the page from the rows there.
+--csv keeps a row for each job, --write makes the page from the rows there of the commit that was measured last.
 """
 
 import argparse
@@ -81,6 +81,8 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, help="append a line for every job to this file")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="make this page from the rows of --csv")
     arguments = parser.parse_args()
+    if arguments.write and not arguments.csv:
+        parser.error("--write makes the page from the rows of --csv, which is missing")
     data = os.path.abspath(arguments.data_dir)
     for sweep in arguments.sweep:
         measured: list[dict[str, Any]] = []
@@ -175,6 +177,7 @@ def table(sweep: str, measured: Sequence[Mapping[str, Any]]) -> str:
 
 def document(found: Sequence[Mapping[str, str]], file: str, repeats: int) -> str:
     """Return the page."""
+    found = [row for row in found if row["commit"] == found[-1]["commit"]]
     made = {name: ", ".join(sorted({row[name] for row in found})) for name in ("commit", "cpu_model")}
     days = " to ".join(sorted({row["started"][:10] for row in found}))
     sweeps = __doc__.partition("per round:\n\n")[2].partition("\n\nColumns")[0]

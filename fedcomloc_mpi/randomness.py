@@ -13,8 +13,8 @@ import numpy as np
 
 _MASK64 = (1 << 64) - 1
 _PHILOX_ROUNDS = 10
-_PHILOX_MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
-_PHILOX_WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
+_PHILOX_MULTIPLIER_1, _PHILOX_MULTIPLIER_2 = 0xD2E7470EE14C6C93, 0xCA5A826395121157
+_PHILOX_WEYL_1, _PHILOX_WEYL_2 = 0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B
 _SPLITMIX_INCREMENT = np.uint64(0x9E3779B97F4A7C15)
 _SPLITMIX_MULTIPLIER_1 = np.uint64(0xBF58476D1CE4E5B9)
 _SPLITMIX_MULTIPLIER_2 = np.uint64(0x94D049BB133111EB)
@@ -53,18 +53,14 @@ def generator(
 def key(seed: int, purpose: Purpose, round: int = 0, client: int = 0, step: int = 0) -> int:
     """Return a 64-bit key for `uniforms`, from the same counter-based source."""
     # The first output of `generator`'s bits, several times faster than making one: every message takes a key.
-    key = [seed & _MASK64, int(purpose)]
-    counter = [1, step, client, round]
+    k0, k1 = seed & _MASK64, int(purpose)
+    c0, c1, c2, c3 = 1, step, client, round
     for _ in range(_PHILOX_ROUNDS):
-        one, other = counter[0] * _PHILOX_MULTIPLIERS[0], counter[2] * _PHILOX_MULTIPLIERS[1]
-        counter = [
-            (other >> 64) ^ counter[1] ^ key[0],
-            other & _MASK64,
-            (one >> 64) ^ counter[3] ^ key[1],
-            one & _MASK64,
-        ]
-        key = [(word + weyl) & _MASK64 for word, weyl in zip(key, _PHILOX_WEYL, strict=True)]
-    return counter[0]
+        one, other = c0 * _PHILOX_MULTIPLIER_1, c2 * _PHILOX_MULTIPLIER_2
+        c0, c1 = (other >> 64) ^ c1 ^ k0, other & _MASK64
+        c2, c3 = (one >> 64) ^ c3 ^ k1, one & _MASK64
+        k0, k1 = (k0 + _PHILOX_WEYL_1) & _MASK64, (k1 + _PHILOX_WEYL_2) & _MASK64
+    return c0
 
 
 def uniforms(key: int, indices: np.ndarray) -> np.ndarray:

@@ -160,6 +160,15 @@ static void sparse_floats(const uint8_t *in, int64_t length, int64_t k, int64_t 
                                                with_topk ? topk : NULL, support, held, held_count, work, work_bytes,
                                                bitmap, values);
     require(decoded == k || decoded == FCL_DECLINED, "declined or decoded");
+    double *sum = exactly((size_t)d * 8), *expected = exactly((size_t)d * 8);
+    memset(sum, 0, (size_t)d * 8);
+    memset(expected, 0, (size_t)d * 8);
+    require(fcl_add_sparse_floats(section, split, indices, length - 2 - split, coder, d, k, with_topk ? topk : NULL, support,
+                                  held, held_count, work, work_bytes, 0.5, sum) == decoded, "added or declined alike");
+    if (decoded == k) require(fcl_accumulate(values, k, bitmap, d, 0.5, expected) == k, "accumulate");
+    require(!memcmp(sum, expected, (size_t)d * 8), "sum");
+    free(expected);
+    free(sum);
     if (decoded == k) {
         require(fcl_popcount(bitmap, bytes) == k && all_finite(values, k), "entries");
         int64_t capacity = fcl_sparse_bound(d, k), facts[3];

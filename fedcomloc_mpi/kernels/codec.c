@@ -17,7 +17,8 @@
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(__x86_64__) && (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 6))
+#define CARRY_LESS 1 /* may be compiled for some functions alone, and asked for when they run */
 #include <wmmintrin.h>
 #endif
 
@@ -625,7 +626,7 @@ FCL_API int64_t fcl_fingerprint(const uint8_t *bitmap, int64_t d, const float *v
  * which 128 bits are carried over the 512 or 128 that follow, and at the end Barrett's reduction.
  */
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(CARRY_LESS)
 typedef __m128i crc_fold;
 
 __attribute__((target("pclmul"))) static inline crc_fold carry_over(crc_fold from, crc_fold powers, crc_fold onto) {
@@ -658,7 +659,7 @@ __attribute__((target("pclmul"))) static uint32_t crc32_folded(const uint8_t *p,
  * Declines on a machine without the instruction. */
 FCL_API int64_t fcl_crc32(const uint8_t *p, int64_t length, uint32_t before) {
     if (length < 64 || length % 16) return FCL_ERROR_ARGUMENT;
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(CARRY_LESS)
     if (__builtin_cpu_supports("pclmul")) return (int64_t)crc32_folded(p, length, before);
 #endif
     (void)p;
@@ -1876,7 +1877,7 @@ FCL_API int64_t fcl_decode_float_differences(const uint8_t *in, int64_t length, 
  *
  * The two sections of the most frequent kind of message, a sparse vector of floats coded against a reference, each in one
  * call: index coders 3 (rice) and 4 (tokens), value coder 3 (float32-differences). What is called here is what the general
- * way calls, in the same order, and so are the bytes; on anything else, damage included, both decline.
+ * way calls, in the same order, and so are the bytes; on anything else, damage included, all decline.
  */
 
 enum {

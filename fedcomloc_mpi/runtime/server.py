@@ -351,4 +351,6 @@ def _support_of(broadcast: Compressed) -> tuple[np.ndarray, np.ndarray] | None:
     """Return a Reference's `known` of a broadcast that is encoded; None where that does not tell."""
     if broadcast.mask is not None or broadcast.levels is not None:
         return None
+    if broadcast.nonzero_values.size == broadcast.count:  # nothing to be spared, and a copy to be kept
+        return None
     return broadcast.nonzero_mask, broadcast.nonzero_values

@@ -8,12 +8,14 @@ every record written must be bitwise that of an undisturbed run, and the next jo
 checkpoint, on another number of ranks or by the other exchange. Between jobs checkpoint files are damaged; they must be
 refused by name. At its end a chain must have the undisturbed run's final model and records. Rounds take about 20 ms.
 
-Results go to a file of lines as they come, and chains in it are not run again: an interrupted soak goes on. Full disks
-need root, for a small tmpfs; without it they are left out and the table says so.
+Results go to a file of lines as they come, and chains in it are not run again: an interrupted soak goes on. Beside the
+page every case is a row of a CSV file. Full disks need root, for a small tmpfs; without it they are left out and the
+table says so.
 """
 
 import argparse
 import contextlib
+import csv
 import json
 import os
 import random
@@ -38,6 +40,7 @@ STEPS = 7  # faults of a chain
 MEGABYTES = {"run": 100, "state": 20}  # of the small disks
 GRACE = 15
 HEADING = "# Jobs that are hit"
+COLUMNS = ("chain", "fault", "rank", "exchange", "at", "seconds", "code", "outcome", "seed", "commit")
 
 
 def main() -> int:
@@ -79,6 +82,7 @@ def main() -> int:
     print(text)
     if options.write:
         put_section(options.write, HEADING, document(text, options, cases))
+        write_rows(options.write.with_suffix(".csv"), lines)
     failed = [case for case in cases if case["problem"]]
     for case in failed:
         print(f"FAILED {case}")
@@ -319,16 +323,29 @@ def table(cases: Sequence[dict[str, Any]]) -> str:
     return "\n".join(rows)
 
 
+def write_rows(path: Path, lines: Sequence[dict[str, Any]]) -> None:
+    """Write every case to a CSV file, in the order of chains and of time."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        for line in sorted(lines, key=lambda line: line["chain"]):
+            for case in line["cases"]:
+                outcome = case["problem"] or "as expected"
+                writer.writerow({**case, **line["identity"], "chain": line["chain"], "outcome": outcome})
+
+
 def document(text: str, options: argparse.Namespace, cases: Sequence[dict[str, Any]]) -> str:
     """Return the section of docs/results/reliability.md."""
     where = Counter(case.get("at") == "start-up" for case in cases)
     exchanges = Counter(case.get("exchange") for case in cases)
     disks = "" if os.geteuid() == 0 else " Without root: no full disks."
+    file = options.write.with_suffix(".csv").name
     return (
         f"`make soak`: `python -m tests.soak.run --chains {options.chains} --seed {options.seed}`,"
         f" {today()}, commit {commit()}, {os.cpu_count()} cores, {RANKS} ranks,\n"
         f"--round-timeout {TIMEOUT}. {len(cases)} cases: {exchanges['collectives']} with collectives,"
-        f" {exchanges['p2p']} with p2p, {where[True]} during start-up.{disks}\n\n"
+        f" {exchanges['p2p']} with p2p, {where[True]} during start-up.{disks}\n"
+        f"Every case is a row of [{file}]({file}).\n\n"
         "Every job must end within round-timeout + 15 s as the table says and leave no process and nothing in\n"
         "/dev/shm; all records, and the final model of every run, must be bitwise those of a run that was never\n"
         f"disturbed. The chains ({STEPS} faults of one run, resumed in between) are described in tests/soak/run.py.\n\n"
