@@ -5,6 +5,7 @@ ranks are killed before they could say anything. So a small process beside them 
 """
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -13,9 +14,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
+from mpi4py import MPI
 
 from fedcomloc_mpi.transport.world import World
 
+_LAST_WORDS_SECONDS = 1
 _PROGRAM = Path(__file__).with_name("witness_process.py")
 
 
@@ -24,8 +27,10 @@ def witnessed(world: World, wanted: bool = True) -> Iterator[None]:
     """Within the block, a rank that dies is named on the server's standard error output; all ranks enter it.
 
     Whoever leaves the block, by an exception too, silences the witness first: what ends in order, or says itself why it
-    ends, is nobody's loss. Only for jobs on one host, of which one process can see all others, and on Linux: else, and
-    where it is not `wanted`, nothing is started. Needs the system calls pidfd_open and pidfd_send_signal.
+    ends, is nobody's loss. But an error of MPI's may be how a rank learns of another's death, before the witness has
+    come to say so: then it has a second left. Only for jobs on one host, of which one process can see all others, and
+    on Linux: else, and where it is not `wanted`, nothing is started. Needs the system calls pidfd_open and
+    pidfd_send_signal.
     """
     if not wanted or len(set(world.node_of)) > 1 or not hasattr(os, "pidfd_open"):
         yield
@@ -39,6 +44,12 @@ def witnessed(world: World, wanted: bool = True) -> Iterator[None]:
         descriptor = os.pidfd_open(int(process[0]))
     try:
         yield
+    except MPI.Exception:
+        if descriptor is not None:
+            ended = select.poll()
+            ended.register(descriptor, select.POLLIN)
+            ended.poll(1000 * _LAST_WORDS_SECONDS)
+        raise
     finally:
         if descriptor is not None:
             with suppress(OSError):
