@@ -13,8 +13,8 @@ Columns, of the 20 rounds that follow 5 of warm-up; one more, with the evaluatio
 
     s/round     median wall-clock seconds
     CPU/round   CPU seconds of all ranks
-    private     largest memory of a rank that it shares with no other (Pss of anonymous and file pages), MB
-    took part   clients that took part in all 26 rounds
+    private     largest memory of a rank beside `state`: its own pages, and its part of libraries' and files' (Pss), MB
+    took part   clients that took part in all 26 rounds, the last of which `state` does not hold yet
     state       memory of their control variates and of the uploads, shared by the ranks of the node, MB
     checkpoint  size of the files of the checkpoint, MB
     KB up, down mean payload of the uplink of a client and of the downlink to a rank
@@ -49,7 +49,8 @@ SWEEPS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
 }
 REMARKS = {
     "clients": """What a client that took part has to keep (control variates, 0.8 MB for this model) cannot shrink; with
-`--state-dir` it lies in a file instead of memory. Everything else should not depend on the number of clients.""",
+`--state-dir` it lies in a file instead of memory. Time and private memory should not depend on the number of clients.
+Bytes depend on the clients' data, which are fewer samples each.""",
     "ranks": """The sum of the work is the same; with more ranks than cores it cannot end sooner, and each further rank
 costs its own memory and its part in the messages. With 2 ranks the one client rank computes on one core.""",
     "size": """Memory of a rank beside the state is its copies of the model and torch itself, some 0.35 GB.""",

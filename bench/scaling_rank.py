@@ -9,7 +9,6 @@ import json
 import sys
 import threading
 import time
-from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import torch
 from mpi4py import MPI
 
 from fedcomloc_mpi.config import make_config
-from fedcomloc_mpi.runtime import client, job, server
+from fedcomloc_mpi.runtime import job
 from fedcomloc_mpi.runtime.setup import Setup
 
 
@@ -42,25 +41,13 @@ def main(options: dict[str, Any]) -> None:
                 facts["cpu"] = -time.process_time()
             if number == last + 1:
                 facts["cpu"] += time.process_time()
+                # Shares of shared pages add up only if all ranks look at the same time, as none has left yet.
+                facts["shared"] = memory()["shared"]
             return original(setup, number, *speeds)
 
         return plan
 
-    def ended(original: Any) -> Any:
-        """Note the memory when the rounds are over."""
-
-        def run(self: Any) -> Any:
-            result = original(self)
-            # Shares of shared pages add up only if all ranks look at the same time.
-            facts["shared"] = memory()["shared"]
-            return result
-
-        return run
-
-    with ExitStack() as stack:
-        stack.enter_context(patch.object(Setup, "plan", timed(Setup.plan)))
-        stack.enter_context(patch.object(client.ClientRank, "run", ended(client.ClientRank.run)))
-        stack.enter_context(patch.object(server.Server, "run", ended(server.Server.run)))
+    with patch.object(Setup, "plan", timed(Setup.plan)):
         thread = threading.Thread(target=watch)
         thread.start()
         try:
