@@ -198,7 +198,8 @@ def document(found: Sequence[Mapping[str, str]], file: str) -> str:
         "FedMNIST, FedComLoc-Com, 10 clients with 10 local steps, 50 rounds. Total: CPU time of all ranks over that"
         " inside the clients' steps; then what the excess is made of. Codec holds all encoding and decoding, MPI all"
         " waiting; select is choosing and gathering what is kept, update that of the control variates, sum the"
-        " averaging and the server's new model. s/round: median wall-clock time. A line is the job with the median total.\n",
+        " averaging and the server's new model. s/round: median wall-clock time. A line is the"
+        " job with the median total.\n",
         f"| ranks | density | exchange | options | total | {' | '.join(COLUMNS)} | s/round |",
         "|---" * (6 + len(COLUMNS)) + "|",
     ]
