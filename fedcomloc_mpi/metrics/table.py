@@ -34,7 +34,7 @@ def end_table(summary: Mapping[str, Any], title: str) -> str:
         f"{part} {value['max']:,.1f}" for part, value in clients.items() if value["max"] >= 0.05
     )
     if slowest:
-        lines.append(f"slowest client rank: {slowest}")
+        lines.append(f"clients, the slowest rank in each: {slowest}")
     if startup is not None:
         lines.append(f"start-up: {startup:,.1f} s before the first round")
     if summary["target_accuracy"] is not None:

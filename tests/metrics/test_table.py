@@ -27,7 +27,7 @@ def test_the_whole_table() -> None:
         "  wait              1,750.0    70 %\n"
         "  encode              250.0    10 %\n"
         "  other               500.0    20 %\n"
-        "slowest client rank: compute 1,500.0, wait 500.0\n"
+        "clients, the slowest rank in each: compute 1,500.0, wait 500.0\n"
         "start-up: 3.2 s before the first round\n"
         "target accuracy 0.875: 500 rounds, 617.3 MB up, 1.0 GB down, 1,250.0 s"
     )
