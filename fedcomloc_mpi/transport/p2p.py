@@ -29,7 +29,7 @@ from fedcomloc_mpi.transport.exchange import (
     start_send,
 )
 from fedcomloc_mpi.transport.report import RankReport
-from fedcomloc_mpi.transport.wait import LARGEST_SHARE_FOR_OTHERS_WORK, Patience, Usual
+from fedcomloc_mpi.transport.wait import Patience, Usual
 from fedcomloc_mpi.transport.watchdog import Watchdog
 from fedcomloc_mpi.transport.world import SERVER, World
 
@@ -45,8 +45,6 @@ class PointToPointExchange(Exchange):
         super().__init__(world, watchdog, *numbers, **named)
         # Sending and receiving take different times, and so do a round's first report and the messages behind one.
         self._usual: dict[str, Usual] = defaultdict(Usual)
-        for kind in ("first", "receive"):  # small messages, sent as soon as others have computed
-            self._usual[kind] = Usual(LARGEST_SHARE_FOR_OTHERS_WORK)
 
     def _prepare(self) -> None:
         super()._prepare()

@@ -24,11 +24,9 @@ _LONGEST_SLEEP = 4e-3
 # sixteenth of what it usually takes it would always take that long.
 _SHARE_OF_STEPS = 1 / 64
 # The first sleep ends this many mean distances before the usual end, and in the first half of the usual wait: a rank
-# that oversleeps holds up all others in a tree, and what they learn from it is that such waits are long. How long
-# others compute does not depend on who sleeps meanwhile: there it may be longer.
+# that oversleeps holds up all others in a tree, and what they learn from it is that such waits are long.
 _DISTANCES = 3
 _LARGEST_SHARE = 1 / 2
-LARGEST_SHARE_FOR_OTHERS_WORK = 3 / 4
 # The watchdog's questions are answered in time.
 _LONGEST_FIRST_SLEEP = 0.25
 
@@ -75,9 +73,7 @@ class Usual:
     Where a wait depends on how much work others do, it is measured per unit of `work`, of any kind.
     """
 
-    def __init__(self, largest_share: float = _LARGEST_SHARE) -> None:
-        """largest_share: of the mean, that a first sleep may take."""
-        self._largest_share = largest_share
+    def __init__(self) -> None:
         self._mean = self._distance = 0.0
 
     def add(self, seconds: float, work: float = 1.0) -> None:
@@ -94,16 +90,14 @@ class Usual:
         return self._mean * work
 
     def at_least(self, work: float = 1.0) -> float:
-        """Return seconds before which such a wait hardly ever ends, at most its share; 0 if nothing is known."""
-        return (
-            max(0.0, min(self._mean - _DISTANCES * self._distance, self._mean * self._largest_share)) * work
-        )
+        """Return seconds, at most half the mean, before which such a wait hardly ever ends; 0 if nothing is known."""
+        return max(0.0, min(self._mean - _DISTANCES * self._distance, self._mean * _LARGEST_SHARE)) * work
 
 
 class Patience:
     """The sleeps of one wait: a sixteenth of the time waited so far, or of what such waits usually take if it is more.
 
-    At least 200 us and at most 4 ms, the first one until a share of the usual wait at most. Without what is
+    At least 200 us and at most 4 ms, the first one until half of the usual wait at most. Without what is
     usual, the first milliseconds of a wait would cost most tests. Of a wait `in_steps`: a 64th of the time so far.
     """
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
-from fedcomloc_mpi.transport.wait import LARGEST_SHARE_FOR_OTHERS_WORK, Patience, Usual, guarded, wait_all
+from fedcomloc_mpi.transport.wait import Patience, Usual, guarded, wait_all
 
 
 def pending_request() -> MPI.Grequest:
@@ -81,17 +81,8 @@ def test_what_is_moved_in_steps_is_tested_often_however_long_it_usually_takes(sl
     assert all(late <= max(201e-6, sum(sleeps[:i]) / 63) for i, late in enumerate(sleeps))
 
 
-def test_what_comes_when_others_have_computed_is_tested_for_even_more_seldom(sleeps: list[float]) -> None:
-    usually, others_work = Usual(), Usual(LARGEST_SHARE_FOR_OTHERS_WORK)
-    for usual in (usually, others_work):
-        for _ in range(20):
-            usual.add(0.02)
-    assert others_work.at_least() == pytest.approx(0.015)
-    assert len(waited_for(sleeps, 0.02, others_work)) < 0.7 * len(waited_for(sleeps, 0.02, usually))
-
-
-@pytest.mark.parametrize("usual", [Usual(), Usual(LARGEST_SHARE_FOR_OTHERS_WORK)])
-def test_who_has_overslept_learns_that_the_wait_is_shorter(sleeps: list[float], usual: Usual) -> None:
+def test_who_has_overslept_learns_that_the_wait_is_shorter(sleeps: list[float]) -> None:
+    usual = Usual()
     for _ in range(20):
         usual.add(0.2)
     for _ in range(12):
