@@ -53,7 +53,7 @@ REMARKS = {
 Bytes depend on the clients' data, which are fewer samples each.""",
     "ranks": """The sum of the work is the same; with more ranks than cores it cannot end sooner, and each further rank
 costs its own memory and its part in the messages. With 2 ranks the one client rank computes on one core.""",
-    "size": """Memory of a rank beside the state is its copies of the model and torch itself, some 0.35 GB.""",
+    "size": """Beside the state a rank's memory is that of torch itself and of its copies of the model.""",
 }
 
 

@@ -7,6 +7,7 @@ The entropy coder in Python takes microseconds a symbol: `COMPILED` says whether
 from typing import TYPE_CHECKING
 
 from fedcomloc_mpi.kernels import native
+from fedcomloc_mpi.kernels.coded_floats import CodedFloats
 from fedcomloc_mpi.kernels.contexts import BYTES, CONTEXTS, Mode
 
 COMPILED = native.library() is not None
@@ -109,6 +110,7 @@ __all__ = [
     "BYTES",
     "COMPILED",
     "CONTEXTS",
+    "CodedFloats",
     "Mode",
     "SymbolPlan",
     "accumulate",

@@ -68,7 +68,7 @@ def decode(header: Header, message: np.ndarray, reference: Reference) -> tuple[S
     """
     if not _fits(header):
         return None
-    found = kernels.decode_sparse_floats(*_coded(header, message, reference))
+    found = kernels.decode_sparse_floats(_coded(header, message, reference))
     if found is None:
         return None
     mask, values = found
@@ -80,7 +80,7 @@ def add(
 ) -> bool:
     """Add `weight` times what `message` holds to float64 `accumulator`; False, and nothing added, as for `decode`."""
     return _fits(header) and kernels.add_sparse_floats(
-        *_coded(header, message, reference), weight, accumulator
+        _coded(header, message, reference), weight, accumulator
     )
 
 
@@ -95,13 +95,11 @@ def _fits(header: Header) -> bool:
     )
 
 
-def _coded(
-    header: Header, message: np.ndarray, reference: Reference
-) -> tuple[np.ndarray, np.ndarray, int, int, int, np.ndarray | None, np.ndarray, np.ndarray]:
-    """Return what the kernels read: both sections, their index coder, d and k, and the reference."""
+def _coded(header: Header, message: np.ndarray, reference: Reference) -> kernels.CodedFloats:
+    """Return what the kernels read of a message."""
     indices_at = header.length + header.value_bytes
     indices = message[indices_at:]
-    return (
+    return kernels.CodedFloats(
         message[header.length : indices_at],
         indices,
         header.index_coder,

@@ -1,4 +1,5 @@
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from fedcomloc_mpi.kernels import native, twins
 
+CPUINFO = Path("/proc/cpuinfo")
 COMPILED = native.library() is not None
 BOTH = [twins, *([native] if COMPILED else [])]
 
@@ -30,9 +32,10 @@ def test_of_any_bytes_wherever_they_lie_in_memory(kernels, size, begin, before, 
 def test_the_kernel_itself(size):
     """Below 4096 bytes it is not asked."""
     data = np.random.default_rng(size).integers(0, 256, size, dtype=np.uint8)
+    capable = CPUINFO.exists() and " pclmulqdq " in CPUINFO.read_text(encoding="utf-8", errors="replace")
     for before in (0, 1, 0xDEADBEEF):
         found = native.binding.call("crc32", data, size, before, answers=-6)
-        assert found in (-6, zlib.crc32(data.tobytes(), before))
+        assert found == zlib.crc32(data.tobytes(), before) or (found == -6 and not capable)
     for refused in (size - 1, 48, 0, -16):
         with pytest.raises(ValueError, match="out of range"):
             native.binding.call("crc32", data, refused, 0)

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fedcomloc_mpi.kernels.coded_floats import CodedFloats
 from fedcomloc_mpi.kernels.native.binding import WORKSPACE, call, checked_bitmap, typed
 
 _DECLINED = -6
@@ -42,59 +43,37 @@ def encode_sparse_floats(
     return Sections(out[:written], value_bytes, index_coder)
 
 
-def decode_sparse_floats(
-    section: np.ndarray,
-    indices: np.ndarray,
-    index_coder: int,
-    size: int,
-    count: int,
-    topk: np.ndarray | None,
-    support: np.ndarray,
-    held: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return (bitmap, float32 [count]) of untrusted sections, 0 < count < size; the rest as in `encode_sparse_floats`.
+def decode_sparse_floats(coded: CodedFloats) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return (bitmap, float32 [k]) of untrusted sections.
 
-    topk: None where the index section does not refer to it. None: the coders are to be asked one by one, to decode them
-    or to say what is wrong.
+    None: the coders are to be asked one by one, to decode them or to say what is wrong.
     """
-    work = _work(size, count)
-    mask = np.empty((size + 7) // 8, dtype=np.uint8)
-    values = np.empty(count, dtype=np.float32)
-    decoded = call(
-        "decode_sparse_floats", typed(section, np.uint8), section.size, typed(indices, np.uint8), indices.size,
-        index_coder, size, count, checked_bitmap(topk, size), checked_bitmap(support, size),
-        typed(held, np.float32), held.size, work, 8 * work.size, mask, values,
-        answers=_DECLINED,
-    )  # fmt: skip
+    mask = np.empty((coded.size + 7) // 8, dtype=np.uint8)
+    values = np.empty(coded.kept, dtype=np.float32)
+    decoded = call("decode_sparse_floats", *_passed(coded), mask, values, answers=_DECLINED)
     return None if decoded == _DECLINED else (mask, values)
 
 
-def add_sparse_floats(
-    section: np.ndarray,
-    indices: np.ndarray,
-    index_coder: int,
-    size: int,
-    count: int,
-    topk: np.ndarray | None,
-    support: np.ndarray,
-    held: np.ndarray,
-    weight: float,
-    accumulator: np.ndarray,
-) -> bool:
-    """Add `weight` times what `decode_sparse_floats` returns to float64 `accumulator` [size], as `accumulate` does.
+def add_sparse_floats(coded: CodedFloats, weight: float, accumulator: np.ndarray) -> bool:
+    """Add `weight` times what `decode_sparse_floats` returns to float64 `accumulator` [d], as `accumulate` does.
 
     False: nothing was added, and the coders are to be asked one by one.
     """
-    if typed(accumulator, np.float64).size != size:
-        raise ValueError(f"an accumulator of {size} entries is needed, not {accumulator.size}")
-    work = _work(size, count)
-    added = call(
-        "add_sparse_floats", typed(section, np.uint8), section.size, typed(indices, np.uint8), indices.size,
-        index_coder, size, count, checked_bitmap(topk, size), checked_bitmap(support, size),
-        typed(held, np.float32), held.size, work, 8 * work.size, weight, accumulator,
-        answers=_DECLINED,
-    )  # fmt: skip
+    if typed(accumulator, np.float64).size != coded.size:
+        raise ValueError(f"an accumulator of {coded.size} entries is needed, not {accumulator.size}")
+    added = call("add_sparse_floats", *_passed(coded), weight, accumulator, answers=_DECLINED)
     return added != _DECLINED
+
+
+def _passed(coded: CodedFloats) -> tuple[object, ...]:
+    """Return the arguments that both kernels begin with, checked, and their workspace."""
+    section, indices, index_coder, size, kept, topk, support, held = coded
+    work = _work(size, kept)
+    return (
+        typed(section, np.uint8), section.size, typed(indices, np.uint8), indices.size, index_coder, size, kept,
+        checked_bitmap(topk, size), checked_bitmap(support, size), typed(held, np.float32), held.size,
+        work, 8 * work.size,
+    )  # fmt: skip
 
 
 def _work(size: int, count: int) -> np.ndarray:
